@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HEADRACE_HOME ?= .headrace
+export PORT ?= 8000
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.runtime: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+demo: $(VENV)/.runtime ## Generate the small preset, load it through HTTP, account for every line
+	$(BIN)/python scripts/demo.py
+
+serve: $(VENV)/.runtime ## Start the server and its worker (PORT, HEADRACE_HOME, DATABASE_URL)
+	$(BIN)/python manage.py migrate --verbosity 0
+	$(BIN)/python manage.py serve --port $(PORT)
+
+test: $(VENV)/.dev lint types ## Run every check: lint, types, import contracts, tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Check style and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: $(VENV)/.dev ## Check types (strict on headrace/)
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## Measure ours beside \copy and a textbook loader, in one run
+	$(BIN)/python -m bench.run
+
+docs: $(VENV)/.runtime ## Write the generated pages of docs/ anew
+	$(BIN)/python scripts/docs.py
+
+lock: ## Write the requirement files anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra service --extra postgresql $(LOCK) -o requirements.txt
+	uv pip compile pyproject.toml --all-extras $(LOCK) -o requirements-dev.txt
+
+LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --quiet
+
+.PHONY: help demo serve test lint types bench docs lock
