@@ -1,0 +1,26 @@
+"""The databases that Headrace lands rows in, by the names that their drivers' hosts use."""
+
+from headrace.entities import ENTITIES
+from headrace.pipeline.dialects.base import Dialect
+
+
+def dialect(name: str) -> Dialect:
+    """The dialect called "postgresql" or "sqlite". Raises KeyError for any other."""
+    return _LOADERS[name]()
+
+
+def _postgresql() -> Dialect:
+    # Imported when asked for: the embedded default needs no PostgreSQL driver.
+    from headrace.pipeline.dialects.postgresql import PostgreSQL  # noqa: PLC0415
+
+    return PostgreSQL(_PARENTS)
+
+
+def _sqlite() -> Dialect:
+    from headrace.pipeline.dialects.sqlite import SQLite  # noqa: PLC0415
+
+    return SQLite(_PARENTS)
+
+
+_PARENTS = {entity.name: entity.key for entity in ENTITIES}
+_LOADERS = {"postgresql": _postgresql, "sqlite": _sqlite}

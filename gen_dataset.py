@@ -1,0 +1,8 @@
+"""The documented `python gen_dataset.py …`: the same as `headrace generate …`."""
+
+import typer
+
+from headrace.synth.command import generate
+
+if __name__ == "__main__":
+    typer.run(generate)

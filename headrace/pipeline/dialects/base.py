@@ -1,0 +1,112 @@
+"""What the engine asks of a database: the same operations, by the same names, on each.
+
+A dialect works on a raw DB-API connection inside a transaction that the caller has begun and
+will end. It stages rows in a table that only this connection sees.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from headrace.pipeline.errors import HeadraceError
+from headrace.pipeline.load import Load
+from headrace.pipeline.report import Lines
+from headrace.schema import Entity, Reference
+
+Connection = Any  #: a DB-API connection of the dialect's driver
+
+
+class Unresolved(NamedTuple):
+    """A staged line whose reference `key` has no row."""
+
+    line: int
+    key: str
+
+
+class Taken(NamedTuple):
+    """A staged line whose natural key `value` belongs to the row `holder`."""
+
+    line: int
+    value: str
+    holder: str
+
+
+class Written(NamedTuple):
+    """The lines whose rows a statement wrote, as the database tells it."""
+
+    inserted: Lines
+    updated: Lines
+
+
+class Span(NamedTuple):
+    """An interval: staged under `line`, or stored (line 0). Times compare among themselves."""
+
+    line: int
+    id: Any
+    owner: Any
+    start: Any
+    end: Any
+
+
+class Dialect(Protocol):
+    """One database. Lines are physical line numbers; `mask` says which fields rows have.
+
+    `segment_rows` is how many rows a transaction promotes, `pause_seconds` how long to leave
+    the database to others between two of them.
+    """
+
+    name: str
+    segment_rows: int
+    pause_seconds: float
+
+    def table_statements(self, entity: Entity) -> list[str]:
+        """The DDL that makes the target table with its keys, checks and indexes."""
+
+    def index_statement(self, entity: Entity, name: str) -> str:
+        """The DDL that makes one declared index. Raises KeyError if there is none."""
+
+    def column_statement(self, entity: Entity, field: str) -> str:
+        """The DDL that adds one declared field's column to an older table."""
+
+    def golden_statements(self, entity: Entity) -> dict[str, str]:
+        """All statements that promote the entity, by operation."""
+
+    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+        """Make these rows the only ones in the entity's staging table."""
+
+    def unresolved(
+        self, connection: Connection, load: Load, reference: Reference
+    ) -> list[Unresolved]:
+        """The staged lines whose reference has no row in the parent's table."""
+
+    def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
+        """The staged lines whose natural key a row of another id has, stored or staged before."""
+
+    def stale(self, connection: Connection, load: Load) -> Lines:
+        """The staged lines whose stored row is newer."""
+
+    def repeated(self, connection: Connection, load: Load) -> Lines:
+        """The staged lines whose key a later staged line has too."""
+
+    def spans(self, connection: Connection, load: Load) -> list[Span]:
+        """All spans, staged and stored, of the owners whose staged spans overlap another."""
+
+    def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
+        """Take lines out of staging."""
+
+    def write(self, connection: Connection, load: Load, mask: int) -> Written:
+        """Promote the staged rows of one mask: insert, and update what is older and differs."""
+
+    def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
+        """The staged lines of one mask whose stored row, not written by them, is equal."""
+
+    def renew(self, connection: Connection, load: Load) -> None:
+        """Give stored rows that equal their staged ones the newer sequence."""
+
+    def serialize(self, connection: Connection, load: Load) -> None:
+        """Let no other transaction promote this entity of this tenant until the end of ours."""
+
+    def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
+        """Let the planner know the target table, if what it knows is out of date."""
+
+    def translated(self, error: Exception) -> HeadraceError | None:
+        """A driver's exception as one of ours; None if it is a defect."""

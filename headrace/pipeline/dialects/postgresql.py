@@ -1,0 +1,327 @@
+"""PostgreSQL 15 and later, through psycopg 3.
+
+Operator's notes:
+- COPY is refused on tables under row-level security, so rows go into a temporary table of the
+  connection (no write-ahead log, nothing shared, emptied by itself at commit).
+- Outcomes come from RETURNING: `xmax = 0` is true of rows that the statement inserted.
+- Text that COPY reads must be what the session's settings expect: the time zone is set to UTC
+  with the other settings of a transaction.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import errors
+
+from headrace.pipeline.dialects import statements
+from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
+from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
+from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable
+from headrace.pipeline.load import Load
+from headrace.pipeline.report import Lines
+from headrace.schema import (
+    SERVER_NOW,
+    Before,
+    Boolean,
+    Check,
+    Entity,
+    Field,
+    FieldType,
+    Index,
+    Integer,
+    JsonObject,
+    MinimumWhen,
+    Money,
+    Reference,
+    Text,
+    Timestamp,
+    Uuid,
+)
+
+SPELLING = Spelling(
+    tenant="CAST(%(tenant)s AS uuid)",
+    sequence="CAST(%(sequence)s AS bigint)",
+    mask="%(mask)s",
+    distinct="({left}) IS DISTINCT FROM ({right})",
+)
+_TRANSACTION = """
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL lock_timeout = '5s';
+SET LOCAL synchronous_commit = on;
+"""
+
+
+class PostgreSQL:
+    """The dialect. `parents` maps an entity's name to its key."""
+
+    name = "postgresql"
+    segment_rows = 50_000
+    pause_seconds = 0.0
+
+    def __init__(self, parents: dict[str, str]) -> None:
+        self._parents = parents
+
+    def table_statements(self, entity: Entity) -> list[str]:
+        columns = [f"{TENANT} uuid NOT NULL", *map(_column, entity.fields)]
+        columns += [f"{SEQUENCE} bigint NOT NULL", *self._constraints(entity)]
+        body = ",\n    ".join(columns)
+        return [
+            f"CREATE TABLE {entity.name} (\n    {body}\n)",
+            *(_index(entity, index) for index in entity.indexes if not index.optional),
+            *_interval_indexes(entity),
+            f"ALTER TABLE {entity.name} ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE {entity.name} FORCE ROW LEVEL SECURITY",
+            tenant_policy(entity.name),
+        ]
+
+    def index_statement(self, entity: Entity, name: str) -> str:
+        return _index(entity, {index.name: index for index in entity.indexes}[name])
+
+    def column_statement(self, entity: Entity, field: str) -> str:
+        return f"ALTER TABLE {entity.name} ADD COLUMN {_column(entity.field(field))}"
+
+    def golden_statements(self, entity: Entity) -> dict[str, str]:
+        mask = statements.full_mask(entity)
+        found = {
+            f"unresolved {reference.field}": self._unresolved(entity, reference)
+            for reference in entity.references
+        }
+        for field in entity.natural_keys:
+            found[f"taken {field}"] = statements.taken(SPELLING, entity, field)
+            found[f"rivals {field}"] = statements.rivals(SPELLING, entity, field)
+        if entity.interval:
+            found["spans"] = statements.crowded(SPELLING, entity)
+        return {
+            "table": ";\n".join(self.table_statements(entity)),
+            "staging": _staging_table(entity),
+            "copy": _copy(entity),
+            **found,
+            "repeated": statements.repeated(SPELLING, entity),
+            "write": _write(entity, mask),
+            "equal": statements.equal(SPELLING, entity, mask),
+            "renew": statements.renew(SPELLING, entity),
+        }
+
+    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_TRANSACTION + _staging_table(entity))
+            cursor.execute(f"DELETE FROM {entity.name}_staging")
+            with cursor.copy(_copy(entity)) as copy:
+                for start in range(0, len(rows), 5_000):
+                    copy.write(b"\n".join(rows[start : start + 5_000]) + b"\n")
+            cursor.execute(f"ANALYZE {entity.name}_staging ({entity.key})")
+
+    def unresolved(
+        self, connection: Connection, load: Load, reference: Reference
+    ) -> list[Unresolved]:
+        rows = _all(connection, load, self._unresolved(load.entity, reference))
+        return [Unresolved(line, str(key)) for line, key in rows]
+
+    def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
+        entity = load.entity
+        rows = _all(connection, load, statements.taken(SPELLING, entity, field))
+        rows += _all(connection, load, statements.rivals(SPELLING, entity, field))
+        return [Taken(line, value, str(holder)) for line, value, holder in rows]
+
+    def stale(self, connection: Connection, load: Load) -> Lines:
+        return _packed(connection, load, statements.stale(SPELLING, load.entity))
+
+    def repeated(self, connection: Connection, load: Load) -> Lines:
+        return _packed(connection, load, statements.repeated(SPELLING, load.entity))
+
+    def spans(self, connection: Connection, load: Load) -> list[Span]:
+        rows = _all(connection, load, statements.crowded(SPELLING, load.entity))
+        return [Span(*row) for row in rows]
+
+    def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM {entity.name}_staging WHERE line = ANY(%s)", [lines.tolist()]
+            )
+
+    def write(self, connection: Connection, load: Load, mask: int) -> Written:
+        with connection.cursor(binary=True) as cursor:
+            cursor.execute(_write(load.entity, mask), _parameters(load, mask))
+            inserted, updated = cursor.fetchone()
+        return Written(_lines(inserted), _lines(updated))
+
+    def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
+        return _packed(connection, load, statements.equal(SPELLING, load.entity, mask), mask)
+
+    def renew(self, connection: Connection, load: Load) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statements.renew(SPELLING, load.entity), _parameters(load))
+
+    def serialize(self, connection: Connection, load: Load) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+                [f"{load.tenant} {load.entity.name}"],
+            )
+
+    def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
+        """Only an owner may ANALYZE; `headrace_analyze` does it for others, if it is due."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT headrace_analyze(%s)", [entity.name])
+
+    def translated(self, error: Exception) -> HeadraceError | None:
+        for kinds, ours in _TRANSLATIONS:
+            if isinstance(error, kinds):
+                return ours(type(error).__name__)
+        return None
+
+    def _unresolved(self, entity: Entity, reference: Reference) -> str:
+        parent_key = self._parents[reference.entity]
+        return statements.unresolved(SPELLING, entity, reference, parent_key)
+
+    def _constraints(self, entity: Entity) -> Iterable[str]:
+        yield f"CONSTRAINT {entity.name}_pkey PRIMARY KEY ({TENANT}, {entity.key})"
+        for field in entity.natural_keys:
+            yield f"CONSTRAINT {entity.name}_{field}_key UNIQUE ({TENANT}, {field})"
+        for reference in entity.references:
+            yield (
+                f"CONSTRAINT {entity.name}_{reference.field}_fkey"
+                f" FOREIGN KEY ({TENANT}, {reference.field})"
+                f" REFERENCES {reference.entity} ({TENANT}, {self._parents[reference.entity]})"
+            )
+        for check in entity.checks:
+            yield f"CHECK ({_check(check)})"
+
+
+_TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceError]]] = [
+    ((errors.UniqueViolation, errors.ForeignKeyViolation), Race),
+    ((psycopg.DataError, psycopg.IntegrityError), DataRefused),
+    ((psycopg.OperationalError, psycopg.InterfaceError), Retryable),
+]
+
+
+def tenant_policy(table: str) -> str:
+    """Rows of the transaction's tenant, and none where no tenant is set ('' after one was)."""
+    return (
+        f"CREATE POLICY {table}_tenant ON {table} USING"
+        f" ({TENANT} = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid))"
+    )
+
+
+def _column(field: Field) -> str:
+    parts = [field.name, _type(field.type)]
+    if not field.null:
+        parts.append("NOT NULL")
+    if field.default is not None:
+        parts.append(f"DEFAULT {_default(field)}")
+    if (check := _value_check(field)) is not None:
+        parts.append(f"CHECK ({check})")
+    return " ".join(parts)
+
+
+def _type(kind: FieldType) -> str:
+    match kind:
+        case Uuid():
+            return "uuid"
+        case Text(max_length=length):
+            return f"varchar({length})"
+        case Money(digits=digits, scale=scale):
+            return f"numeric({digits},{scale})"
+        case Integer():
+            return "integer"
+        case Boolean():
+            return "boolean"
+        case Timestamp():
+            return "timestamptz"
+        case JsonObject():
+            return "jsonb"
+
+
+def _default(field: Field) -> str:
+    if field.default is SERVER_NOW:
+        return "CURRENT_TIMESTAMP"
+    return str(field.default).upper() if isinstance(field.default, bool) else f"'{field.default}'"
+
+
+def _value_check(field: Field) -> str | None:
+    match field.type:
+        case Money(minimum=minimum) if minimum is not None:
+            return f"{field.name} >= {minimum} AND {field.name} <> 'NaN'"
+        case Money():
+            return f"{field.name} <> 'NaN'"
+        case Integer(nonzero=True):
+            return f"{field.name} <> 0"
+        case Text(choices=choices) if choices:
+            return f"{field.name} IN ({', '.join(repr(choice) for choice in choices)})"
+    return None
+
+
+def _check(check: Check) -> str:
+    match check:
+        case MinimumWhen(field, minimum, when, equals):
+            return f"{when} <> '{equals}' OR {field} >= {minimum}"
+        case Before(earlier, later):
+            return f"{earlier} < {later}"
+
+
+def _index(entity: Entity, index: Index) -> str:
+    columns = index.columns if index.method == "gin" else (TENANT, *index.columns)
+    text = f"CREATE INDEX {index.name} ON {entity.name} USING {index.method} ({', '.join(columns)})"
+    if index.include:
+        text += f" INCLUDE ({', '.join(index.include)})"
+    if index.where_true:
+        text += f" WHERE {index.where_true}"
+    if index.where_present:
+        text += f" WHERE {index.where_present} IS NOT NULL"
+    return text
+
+
+def _interval_indexes(entity: Entity) -> Iterable[str]:
+    """One span an instant begins, and one stays open, for each owner."""
+    if entity.interval:
+        owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
+        on = f"ON {entity.name} ({TENANT}, {owner}"
+        yield f"CREATE UNIQUE INDEX {entity.name}_start_key {on}, {start})"
+        yield f"CREATE UNIQUE INDEX {entity.name}_open_key {on}) WHERE {end} IS NULL"
+
+
+def _staging_table(entity: Entity) -> str:
+    columns = ", ".join(f"{field.name} {_type(field.type)}" for field in entity.fields)
+    return (
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {entity.name}_staging"
+        f" (line bigint, mask integer, {columns}) ON COMMIT DELETE ROWS"
+    )
+
+
+def _copy(entity: Entity) -> str:
+    return f"COPY {entity.name}_staging (line, mask, {', '.join(entity.field_names)}) FROM STDIN"
+
+
+def _write(entity: Entity, mask: int) -> str:
+    return f"""
+WITH written AS ({statements.insert(SPELLING, entity, mask)}
+RETURNING t.{SEQUENCE} - {SPELLING.sequence} AS line, xmax = 0 AS is_new)
+SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
+       string_agg(int8send(line), '') FILTER (WHERE NOT is_new)
+FROM written"""
+
+
+def _parameters(load: Load, mask: int = 0) -> dict[str, Any]:
+    return {"tenant": str(load.tenant), "sequence": load.sequence, "mask": mask}
+
+
+def _all(connection: Connection, load: Load, statement: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, _parameters(load))
+        return list(cursor.fetchall())
+
+
+def _packed(connection: Connection, load: Load, statement: str, mask: int = 0) -> Lines:
+    """The lines that a statement selects, in eight bytes each instead of a tuple each."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(
+            f"SELECT string_agg(int8send(line), '') FROM ({statement}) found",
+            _parameters(load, mask),
+        )
+        return _lines(cursor.fetchone()[0])
+
+
+def _lines(packed: bytes | None) -> Lines:
+    return np.frombuffer(packed or b"", dtype=">i8").astype(np.int64)

@@ -1,0 +1,341 @@
+"""SQLite 3.37 and later, through the standard library: the embedded default.
+
+Operator's notes:
+- Its decimals are floats, so money is an integer of the scale's smallest unit; times and ids
+  are the texts that Django's own columns use.
+- One writer at a time holds the whole file. Segments are small so that a write transaction
+  stays near 100 ms, and the caller pauses between them.
+- Inside a write transaction nobody else writes, so looking first and writing then is exact;
+  the number of changed rows is compared all the same.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from headrace.pipeline.dialects import statements
+from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
+from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
+from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable
+from headrace.pipeline.load import Load
+from headrace.pipeline.report import Lines
+from headrace.schema import (
+    SERVER_NOW,
+    Before,
+    Boolean,
+    Check,
+    Entity,
+    Field,
+    FieldType,
+    Index,
+    Integer,
+    JsonObject,
+    MinimumWhen,
+    Money,
+    Reference,
+    Text,
+    Timestamp,
+    Uuid,
+)
+
+SPELLING = Spelling(
+    tenant=":tenant",
+    sequence=":sequence",
+    mask=":mask",
+    distinct="({left}) IS NOT ({right})",
+    staging_prefix="temp.",
+)
+_ESCAPED = re.compile(r"\\(.)")
+_UNESCAPED = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
+
+
+class SQLite:
+    """The dialect. `parents` maps an entity's name to its key."""
+
+    name = "sqlite"
+    segment_rows = 2_500
+    pause_seconds = 0.01
+
+    def __init__(self, parents: dict[str, str]) -> None:
+        self._parents = parents
+
+    def table_statements(self, entity: Entity) -> list[str]:
+        columns = [f"{TENANT} TEXT NOT NULL", *map(_column, entity.fields)]
+        columns += [f"{SEQUENCE} INTEGER NOT NULL", *self._constraints(entity)]
+        body = ",\n    ".join(columns)
+        return [
+            f"CREATE TABLE {entity.name} (\n    {body}\n) STRICT",
+            *(_index(entity, index) for index in entity.indexes if index.method == "btree"),
+            *_interval_indexes(entity),
+            *_tenant_triggers(entity.name),
+        ]
+
+    def index_statement(self, entity: Entity, name: str) -> str:
+        return _index(entity, {index.name: index for index in entity.indexes}[name])
+
+    def column_statement(self, entity: Entity, field: str) -> str:
+        return f"ALTER TABLE {entity.name} ADD COLUMN {_column(entity.field(field))}"
+
+    def golden_statements(self, entity: Entity) -> dict[str, str]:
+        mask = statements.full_mask(entity)
+        found = {
+            f"unresolved {reference.field}": self._unresolved(entity, reference)
+            for reference in entity.references
+        }
+        for field in entity.natural_keys:
+            found[f"taken {field}"] = statements.taken(SPELLING, entity, field)
+            found[f"rivals {field}"] = statements.rivals(SPELLING, entity, field)
+        if entity.interval:
+            found["spans"] = statements.crowded(SPELLING, entity)
+        return {
+            "table": ";\n".join(self.table_statements(entity)),
+            "staging": _staging_table(entity),
+            **found,
+            "repeated": statements.repeated(SPELLING, entity),
+            "known": statements.known(SPELLING, entity, mask),
+            "write": _write(entity, mask),
+            "equal": statements.equal(SPELLING, entity, mask),
+            "renew": statements.renew(SPELLING, entity),
+        }
+
+    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+        connection.execute(_staging_table(entity))
+        connection.execute(f"DELETE FROM temp.{entity.name}_staging")
+        marks = ", ".join("?" * (2 + len(entity.fields)))
+        connection.executemany(
+            f"INSERT INTO temp.{entity.name}_staging VALUES ({marks})",
+            _bound_rows(entity, rows),
+        )
+
+    def unresolved(
+        self, connection: Connection, load: Load, reference: Reference
+    ) -> list[Unresolved]:
+        rows = _all(connection, load, self._unresolved(load.entity, reference))
+        return [Unresolved(line, _dashed(key)) for line, key in rows]
+
+    def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
+        entity = load.entity
+        rows = _all(connection, load, statements.taken(SPELLING, entity, field))
+        rows += _all(connection, load, statements.rivals(SPELLING, entity, field))
+        return [Taken(line, value, _dashed(holder)) for line, value, holder in rows]
+
+    def stale(self, connection: Connection, load: Load) -> Lines:
+        return _lines(_all(connection, load, statements.stale(SPELLING, load.entity)))
+
+    def repeated(self, connection: Connection, load: Load) -> Lines:
+        return _lines(_all(connection, load, statements.repeated(SPELLING, load.entity)))
+
+    def spans(self, connection: Connection, load: Load) -> list[Span]:
+        rows = _all(connection, load, statements.crowded(SPELLING, load.entity))
+        return [Span(*row) for row in rows]
+
+    def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
+        connection.executemany(
+            f"DELETE FROM temp.{entity.name}_staging WHERE line = ?",
+            [(line,) for line in lines.tolist()],
+        )
+
+    def write(self, connection: Connection, load: Load, mask: int) -> Written:
+        stored = _lines(_all(connection, load, statements.known(SPELLING, load.entity, mask), mask))
+        cursor = connection.execute(_write(load.entity, mask), _parameters(load, mask))
+        written = _lines(cursor.fetchall()) - load.sequence
+        is_new = ~np.isin(written, stored)
+        return Written(written[is_new], written[~is_new])
+
+    def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
+        return _lines(_all(connection, load, statements.equal(SPELLING, load.entity, mask), mask))
+
+    def renew(self, connection: Connection, load: Load) -> None:
+        connection.execute(statements.renew(SPELLING, load.entity), _parameters(load))
+
+    def serialize(self, connection: Connection, load: Load) -> None:
+        """Nothing to do: a write transaction has the file for itself."""
+
+    def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
+        """PRAGMA optimize analyzes only tables that changed much, and only a sample of each."""
+        connection.execute("PRAGMA analysis_limit = 1000")
+        connection.execute("PRAGMA optimize")
+
+    def translated(self, error: Exception) -> HeadraceError | None:
+        name = str(getattr(error, "sqlite_errorname", ""))
+        for beginnings, ours in _TRANSLATIONS:
+            if name.startswith(beginnings):
+                return ours(name)
+        return None
+
+    def _unresolved(self, entity: Entity, reference: Reference) -> str:
+        parent_key = self._parents[reference.entity]
+        return statements.unresolved(SPELLING, entity, reference, parent_key)
+
+    def _constraints(self, entity: Entity) -> Iterable[str]:
+        yield f"PRIMARY KEY ({TENANT}, {entity.key})"
+        for field in entity.natural_keys:
+            yield f"UNIQUE ({TENANT}, {field})"
+        for reference in entity.references:
+            yield (
+                f"FOREIGN KEY ({TENANT}, {reference.field})"
+                f" REFERENCES {reference.entity} ({TENANT}, {self._parents[reference.entity]})"
+            )
+        for check in entity.checks:
+            yield f"CHECK ({_check(check)})"
+
+
+_TRANSLATIONS: list[tuple[tuple[str, ...], Callable[[str], HeadraceError]]] = [
+    (("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_FOREIGNKEY"), Race),
+    (("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG"), DataRefused),
+    (("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR"), Retryable),
+]
+
+
+def _column(field: Field) -> str:
+    parts = [field.name, _type(field.type)]
+    if not field.null:
+        parts.append("NOT NULL")
+    if field.default is not None:
+        parts.append(f"DEFAULT {_default(field)}")
+    if (check := _value_check(field)) is not None:
+        parts.append(f"CHECK ({check})")
+    return " ".join(parts)
+
+
+def _type(kind: FieldType) -> str:
+    return "INTEGER" if isinstance(kind, Money | Integer | Boolean) else "TEXT"
+
+
+def _default(field: Field) -> str:
+    if field.default is SERVER_NOW:
+        return "(strftime('%Y-%m-%d %H:%M:%S', 'now'))"
+    return str(int(field.default)) if isinstance(field.default, bool) else f"'{field.default}'"
+
+
+def _value_check(field: Field) -> str | None:
+    match field.type:
+        case Money(minimum=minimum) if minimum is not None:
+            return f"{field.name} >= {minimum}"
+        case Integer(nonzero=True):
+            return f"{field.name} <> 0"
+        case Boolean():
+            return f"{field.name} IN (0, 1)"
+        case Text(choices=choices) if choices:
+            return f"{field.name} IN ({', '.join(repr(choice) for choice in choices)})"
+        case Text(max_length=length):
+            return f"length({field.name}) <= {length}"
+    return None
+
+
+def _check(check: Check) -> str:
+    match check:
+        case MinimumWhen(field, minimum, when, equals):
+            return f"{when} <> '{equals}' OR {field} >= {minimum}"
+        case Before(earlier, later):
+            return f"{earlier} < {later}"
+
+
+def _index(entity: Entity, index: Index) -> str:
+    """SQLite covers columns by having them in the key."""
+    columns = ", ".join((TENANT, *index.columns, *index.include))
+    text = f"CREATE INDEX {index.name} ON {entity.name} ({columns})"
+    if index.where_true:
+        text += f" WHERE {index.where_true} = 1"
+    if index.where_present:
+        text += f" WHERE {index.where_present} IS NOT NULL"
+    return text
+
+
+def _interval_indexes(entity: Entity) -> Iterable[str]:
+    """One span an instant begins, and one stays open, for each owner."""
+    if entity.interval:
+        owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
+        on = f"ON {entity.name} ({TENANT}, {owner}"
+        yield f"CREATE UNIQUE INDEX {entity.name}_start_key {on}, {start})"
+        yield f"CREATE UNIQUE INDEX {entity.name}_open_key {on}) WHERE {end} IS NULL"
+
+
+def _tenant_triggers(table: str) -> Iterable[str]:
+    """Writes outside a tenant's transaction, or for another tenant, are refused.
+
+    `headrace_tenant()` is a function of the connection that gives the transaction's tenant.
+    """
+    for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+        yield (
+            f"CREATE TRIGGER {table}_tenant_{event.lower()} BEFORE {event} ON {table}"
+            f" WHEN {row}.{TENANT} IS NOT headrace_tenant()"
+            f" BEGIN SELECT RAISE(ABORT, 'another tenant'); END"
+        )
+
+
+def _staging_table(entity: Entity) -> str:
+    columns = ", ".join(f"{field.name} {_type(field.type)}" for field in entity.fields)
+    return (
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {entity.name}_staging"
+        f" (line INTEGER PRIMARY KEY, mask INTEGER, {columns})"
+    )
+
+
+def _write(entity: Entity, mask: int) -> str:
+    return f"{statements.insert(SPELLING, entity, mask)}\nRETURNING {SEQUENCE}"
+
+
+def _bound_rows(entity: Entity, rows: Sequence[bytes]) -> Iterable[list[Any]]:
+    """Travelling rows as the values that the columns hold."""
+    readers = [int, int, *(_reader(field.type) for field in entity.fields)]
+    for row in rows:
+        yield [
+            None if cell == r"\N" else read(cell)
+            for read, cell in zip(readers, row.decode().split("\t"), strict=True)
+        ]
+
+
+def _reader(kind: FieldType) -> Callable[[str], Any]:
+    match kind:
+        case Uuid():
+            return lambda text: text.replace("-", "")
+        case Money(scale=scale):
+            return lambda text: _scaled(text, scale)
+        case Integer():
+            return int
+        case Boolean():
+            return lambda text: int(text == "t")
+        case Timestamp():
+            return _timestamp
+        case Text() | JsonObject():
+            return _unescaped
+
+
+def _scaled(text: str, scale: int) -> int:
+    """`12.5` with four decimals is 125000."""
+    whole, _, decimals = text.partition(".")
+    return int(whole + decimals.ljust(scale, "0"))
+
+
+def _timestamp(text: str) -> str:
+    if len(text) == 19:
+        return f"{text[:10]} {text[11:]}"
+    return datetime.fromisoformat(text).replace(tzinfo=None).isoformat(" ")
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda escape: _UNESCAPED[escape[1]], text) if "\\" in text else text
+
+
+def _dashed(hexadecimal: str) -> str:
+    parts = (0, 8, 12, 16, 20, 32)
+    return "-".join(hexadecimal[a:b] for a, b in pairwise(parts))
+
+
+def _parameters(load: Load, mask: int = 0) -> dict[str, Any]:
+    return {"tenant": load.tenant.hex, "sequence": load.sequence, "mask": mask}
+
+
+def _all(
+    connection: Connection, load: Load, statement: str, mask: int = 0
+) -> list[tuple[Any, ...]]:
+    return list(connection.execute(statement, _parameters(load, mask)).fetchall())
+
+
+def _lines(rows: list[tuple[Any, ...]]) -> Lines:
+    return np.array([row[0] for row in rows], dtype=np.int64)

@@ -1,0 +1,193 @@
+"""The promotion of an entity as SQL that every dialect shares, and the few spellings that differ.
+
+Names come from declared entities only; values travel as parameters `tenant`, `sequence` (that
+of line 0) and `mask`. Aliases: s is staging, t the target, p a parent.
+"""
+
+from dataclasses import dataclass
+
+from headrace.schema import Entity, Promotion, Reference
+
+TENANT = "tenant_id"
+SEQUENCE = "source_sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a database spells what it does not share: parameters and null-safe comparison."""
+
+    tenant: str
+    sequence: str
+    mask: str
+    distinct: str  #: format string of {left} and {right}, two lists of columns
+    staging_prefix: str = ""
+
+    def differ(self, names: list[str], left: str, right: str) -> str:
+        """The condition that any of the columns differs, nulls being equal."""
+        if not names:
+            return "1 = 0"
+        return self.distinct.format(
+            left=", ".join(f"{left}.{name}" for name in names),
+            right=", ".join(f"{right}.{name}" for name in names),
+        )
+
+
+def staging(spelling: Spelling, entity: Entity) -> str:
+    return f"{spelling.staging_prefix}{entity.name}_staging"
+
+
+def present(entity: Entity, mask: int) -> list[str]:
+    """The names of the fields that rows of this mask have."""
+    return [name for bit, name in enumerate(entity.field_names) if mask >> bit & 1]
+
+
+def full_mask(entity: Entity) -> int:
+    return (1 << len(entity.fields)) - 1
+
+
+def unresolved(spelling: Spelling, entity: Entity, reference: Reference, parent_key: str) -> str:
+    """Staged lines whose parent is not there."""
+    return f"""
+SELECT s.line, s.{reference.field}
+FROM {staging(spelling, entity)} s
+LEFT JOIN {reference.entity} p
+       ON p.{TENANT} = {spelling.tenant} AND p.{parent_key} = s.{reference.field}
+WHERE s.{reference.field} IS NOT NULL AND p.{parent_key} IS NULL
+ORDER BY s.line"""
+
+
+def taken(spelling: Spelling, entity: Entity, field: str) -> str:
+    """Staged lines whose natural key is stored under another id."""
+    return f"""
+SELECT s.line, s.{field}, t.{entity.key}
+FROM {staging(spelling, entity)} s
+JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{field} = s.{field}
+WHERE t.{entity.key} <> s.{entity.key}
+ORDER BY s.line"""
+
+
+def rivals(spelling: Spelling, entity: Entity, field: str) -> str:
+    """Staged lines whose natural key an earlier staged line has under another id."""
+    return f"""
+SELECT line, {field}, holder
+FROM (SELECT line, {field}, {entity.key},
+             FIRST_VALUE({entity.key}) OVER (PARTITION BY {field} ORDER BY line) AS holder
+      FROM {staging(spelling, entity)}) ranked
+WHERE {entity.key} <> holder
+ORDER BY line"""
+
+
+def repeated(spelling: Spelling, entity: Entity) -> str:
+    """Staged lines whose key comes again further down."""
+    return f"""
+SELECT line
+FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY {entity.key} ORDER BY line DESC) AS place
+      FROM {staging(spelling, entity)}) ranked
+WHERE place > 1"""
+
+
+def stale(spelling: Spelling, entity: Entity) -> str:
+    """Staged lines whose stored row comes from a newer file, or from further down this one."""
+    return f"""
+SELECT s.line
+FROM {staging(spelling, entity)} s
+JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+WHERE t.{SEQUENCE} > {spelling.sequence} + s.line"""
+
+
+def crowded(spelling: Spelling, entity: Entity) -> str:
+    """Spans of the owners of whom a staged span overlaps one that is stored or staged.
+
+    A stored span whose id is staged as well counts as replaced.
+    """
+    assert entity.interval is not None
+    owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
+    columns = f"{entity.key} AS id, {owner} AS owner, {start} AS starts, {end} AS ends"
+    rows = staging(spelling, entity)
+    return f"""
+WITH spans AS (
+    SELECT line, {columns} FROM {rows}
+    UNION ALL
+    SELECT 0, {columns} FROM {entity.name} t
+    WHERE t.{TENANT} = {spelling.tenant}
+      AND t.{owner} IN (SELECT {owner} FROM {rows})
+), ordered AS (
+    SELECT owner, ends, LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
+           COUNT(*) OVER (PARTITION BY owner, starts) AS twins
+    FROM spans
+    WHERE line > 0 OR id NOT IN (SELECT {entity.key} FROM {rows})
+)
+SELECT line, id, owner, starts, ends
+FROM spans
+WHERE owner IN (SELECT owner FROM ordered
+                WHERE twins > 1 OR next_starts < ends
+                   OR (ends IS NULL AND next_starts IS NOT NULL))
+ORDER BY line"""
+
+
+def insert(spelling: Spelling, entity: Entity, mask: int) -> str:
+    """Insert or update the staged rows of one mask, leaving equal rows alone."""
+    names = present(entity, mask)
+    listed = ", ".join(names)
+    return f"""
+INSERT INTO {entity.name} AS t ({TENANT}, {listed}, {SEQUENCE})
+SELECT {spelling.tenant}, {", ".join(f"s.{name}" for name in names)}, {spelling.sequence} + s.line
+FROM {staging(spelling, entity)} s
+LEFT JOIN {entity.name} o ON o.{TENANT} = {spelling.tenant} AND o.{entity.key} = s.{entity.key}
+WHERE s.mask = {spelling.mask} AND ({_worth_writing(spelling, entity, names)})
+ORDER BY {_write_order(entity)}
+ON CONFLICT ({TENANT}, {entity.key}) {_on_conflict(entity, names)}"""
+
+
+def _worth_writing(spelling: Spelling, entity: Entity, names: list[str]) -> str:
+    absent = f"o.{entity.key} IS NULL"
+    if entity.promotion is Promotion.APPEND:
+        return absent
+    return f"{absent} OR {spelling.differ(_values(entity, names), 'o', 's')}"
+
+
+def _write_order(entity: Entity) -> str:
+    """Key order, so that loads lock alike; intervals end before the next one may begin."""
+    if entity.interval is None:
+        return f"s.{entity.key}, s.line"
+    return f"s.{entity.interval.end} IS NULL, s.{entity.key}, s.line"
+
+
+def _on_conflict(entity: Entity, names: list[str]) -> str:
+    if entity.promotion is Promotion.APPEND:
+        return "DO NOTHING"
+    changes = [f"{name} = excluded.{name}" for name in [*_values(entity, names), SEQUENCE]]
+    return f"""DO UPDATE
+SET {", ".join(changes)}
+WHERE t.{SEQUENCE} < excluded.{SEQUENCE}"""
+
+
+def _values(entity: Entity, names: list[str]) -> list[str]:
+    return [name for name in names if name != entity.key]
+
+
+def known(spelling: Spelling, entity: Entity, mask: int) -> str:
+    """Staged lines of one mask whose key is stored: the line, and whether it was newer."""
+    return f"""
+SELECT s.line
+FROM {staging(spelling, entity)} s
+JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+WHERE s.mask = {spelling.mask}"""
+
+
+def equal(spelling: Spelling, entity: Entity, mask: int) -> str:
+    """Staged lines of one mask whose stored row was not written by them and is equal."""
+    differs = spelling.differ(_values(entity, present(entity, mask)), "t", "s")
+    return f"""{known(spelling, entity, mask)}
+  AND t.{SEQUENCE} <> {spelling.sequence} + s.line
+  AND NOT ({differs})"""
+
+
+def renew(spelling: Spelling, entity: Entity) -> str:
+    """Raise the sequence of stored rows that staged ones found equal and left alone."""
+    return f"""
+UPDATE {entity.name} AS t
+SET {SEQUENCE} = {spelling.sequence} + s.line
+FROM {staging(spelling, entity)} s
+WHERE t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+  AND t.{SEQUENCE} < {spelling.sequence} + s.line"""

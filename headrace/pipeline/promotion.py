@@ -1,0 +1,189 @@
+"""Pass B for one segment: stage its rows, refuse what cannot land, write the rest.
+
+Every outcome is taken from what the database says it wrote. Order matters: a row that is
+parked or refused must not have superseded an earlier one that can land.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from headrace.pipeline.dialects.base import Connection, Dialect, Span
+from headrace.pipeline.errors import RejectCode
+from headrace.pipeline.load import Load
+from headrace.pipeline.report import Fault, Lines, Outcome, Parked, Reject, SegmentReport
+from headrace.pipeline.scratch import SegmentRows
+from headrace.schema import Promotion
+
+
+def promote(
+    connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
+) -> SegmentReport:
+    """Land a segment within the caller's transaction, and say what became of each line.
+
+    Raises what the driver raises; `dialect.translated` says what it means.
+    """
+    return _Segment(connection, dialect, load, rows).promote()
+
+
+class _Segment:
+    def __init__(
+        self, connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
+    ) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._load = load
+        self._entity = load.entity
+        self._rows = rows
+        self._report = SegmentReport()
+        self._left = rows.index["line"].astype(np.int64)
+
+    def promote(self) -> SegmentReport:
+        self._dialect.stage(self._connection, self._entity, self._rows.rows)
+        self._hold_back_orphans()
+        self._refuse_taken_keys()
+        if self._entity.promotion is not Promotion.APPEND:
+            self._supersede_repeated()
+        if self._entity.interval is not None:
+            self._refuse_overlaps()
+        for mask in np.unique(self._rows.index["mask"]).tolist():
+            self._write(mask)
+        if self._load.renews and self._entity.promotion is not Promotion.APPEND:
+            self._dialect.renew(self._connection, self._load)
+        return self._report
+
+    def _hold_back_orphans(self) -> None:
+        held: set[int] = set()
+        for reference in self._entity.references:
+            found = self._dialect.unresolved(self._connection, self._load, reference)
+            fresh = [(line, key) for line, key in found if line not in held]
+            held.update(line for line, _ in fresh)
+            if self._load.parks:
+                self._park(reference.field, reference.entity, fresh)
+            else:
+                self._refuse(
+                    RejectCode.REFERENCE_MISSING,
+                    reference.field,
+                    fresh,
+                    lambda _, name=reference.entity: f"expected the id of one of your {name}",
+                )
+
+    def _park(self, field: str, entity: str, found: list[tuple[int, str]]) -> None:
+        self._report.parked += [
+            Parked(line, self._offset(line), field, entity, key) for line, key in found
+        ]
+        self._settle(Outcome.PARKED, [line for line, _ in found])
+
+    def _refuse_taken_keys(self) -> None:
+        for field in self._entity.natural_keys:
+            found = self._dialect.taken(self._connection, self._load, field)
+            holders = {line: (value, holder) for line, value, holder in reversed(found)}
+            self._refuse(
+                RejectCode.NATURAL_KEY_TAKEN,
+                field,
+                [(line, value) for line, (value, _) in sorted(holders.items())],
+                lambda line, holders=holders: (
+                    f"expected a value that is free; {holders[line][1]} has it"
+                ),
+            )
+
+    def _supersede_repeated(self) -> None:
+        lines = self._dialect.repeated(self._connection, self._load)
+        self._settle(Outcome.SUPERSEDED, lines.tolist())
+
+    def _refuse_overlaps(self) -> None:
+        self._dialect.serialize(self._connection, self._load)
+        stale = self._dialect.stale(self._connection, self._load)
+        self._settle(Outcome.SUPERSEDED, stale.tolist())
+        spans = self._dialect.spans(self._connection, self._load)
+        assert self._entity.interval is not None
+        self._refuse(
+            RejectCode.INTERVAL_OVERLAP,
+            self._entity.interval.start,
+            [(span.line, str(span.start)) for span in overlapping(spans)],
+            lambda _: "expected an interval that no other of its owner overlaps",
+        )
+
+    def _write(self, mask: int) -> None:
+        masks = self._rows.index["mask"]
+        staged = np.intersect1d(self._rows.index["line"][masks == mask], self._left)
+        if not len(staged):
+            return
+        written = self._dialect.write(self._connection, self._load, mask)
+        self._report.add(Outcome.INSERTED, written.inserted)
+        self._report.add(Outcome.UPDATED, written.updated)
+        rest = np.setdiff1d(staged, np.concatenate(written))
+        if len(rest):
+            self._explain_unwritten(rest, mask)
+
+    def _explain_unwritten(self, rest: Lines, mask: int) -> None:
+        equal = self._dialect.equal(self._connection, self._load, mask)
+        self._report.add(Outcome.UNCHANGED, np.intersect1d(rest, equal))
+        others = np.setdiff1d(rest, equal)
+        if self._entity.promotion is Promotion.APPEND:
+            self._refuse(
+                RejectCode.EVENT_CONFLICT,
+                self._entity.key,
+                [(line, "") for line in others.tolist()],
+                lambda _: "expected an id that no different event has",
+            )
+        else:
+            self._report.add(Outcome.SUPERSEDED, others)
+
+    def _refuse(
+        self,
+        code: RejectCode,
+        field: str,
+        found: list[tuple[int, str]],
+        expected: Callable[[int], str],
+    ) -> None:
+        self._report.rejects += [
+            Reject.of(
+                line, self._offset(line), "promote", (Fault(code, field, value, expected(line)),)
+            )
+            for line, value in found
+        ]
+        self._settle(Outcome.REJECTED, [line for line, _ in found])
+
+    def _settle(self, outcome: Outcome, lines: Iterable[int]) -> None:
+        """Record lines that do not land and take them out of staging."""
+        settled = np.array(sorted(lines), np.int64)
+        if len(settled):
+            self._dialect.drop(self._connection, self._entity, settled)
+            self._left = np.setdiff1d(self._left, settled)
+            self._report.add(outcome, settled)
+
+    def _offset(self, line: int) -> int:
+        at = np.searchsorted(self._rows.index["line"], line)
+        return int(self._rows.index["offset"][at])
+
+
+def overlapping(spans: list[Span]) -> list[Span]:
+    """The staged spans that must be refused so that no two of an owner overlap.
+
+    Spans that replace a stored one go first, then by line: a file may open the next interval
+    before the line that ends the last one.
+    """
+    stored = {span.id: span for span in spans if not span.line}
+    staged = sorted(
+        (span for span in spans if span.line), key=lambda span: (span.id not in stored, span.line)
+    )
+    kept: dict[Any, dict[Any, Span]] = defaultdict(dict)
+    for span in stored.values():
+        kept[span.owner][span.id] = span
+    refused = []
+    for span in staged:
+        others = (other for id_, other in kept[span.owner].items() if id_ != span.id)
+        if any(_overlap(span, other) for other in others):
+            refused.append(span)
+        else:
+            kept[span.owner][span.id] = span
+    return sorted(refused, key=lambda span: span.line)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return (other.end is None or one.start < other.end) and (
+        one.end is None or other.start < one.end
+    )

@@ -1,0 +1,222 @@
+"""Outcomes, rejects and the sums over them: what a load says about every line it received."""
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Lines = npt.NDArray[np.int64]  #: physical line numbers, from 1
+PAGE_ROWS = 2_000
+
+
+class Outcome(StrEnum):
+    """What became of a line; exactly one each. `letter` is its spelling in the compact form."""
+
+    def __new__(cls, name: str, letter: str, about: str) -> "Outcome":
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.letter = ord(letter)
+        member.about = about
+        return member
+
+    letter: int
+    about: str
+
+    INSERTED = "inserted", "i", "a new row"
+    UPDATED = "updated", "u", "a row that was there and differed"
+    UNCHANGED = "unchanged", "n", "a row that was there and is equal"
+    SUPERSEDED = "superseded", "s", "a newer record of the same key won"
+    REJECTED = "rejected", "r", "refused, with a code"
+    PARKED = "parked", "p", "waits for the row it refers to"
+    UNPROCESSED = "unprocessed", "x", "not reached: the chunk failed or was cancelled"
+
+
+Counts = dict[Outcome, int]
+_BLANK = ord(" ")
+
+
+def no_counts() -> Counts:
+    """A zero for every outcome."""
+    return dict.fromkeys(Outcome, 0)
+
+
+class LineOutcomes:
+    """One character a physical line; a blank line, which is no record, is a space.
+
+    The compact form compresses about a hundredfold: 200,000 outcomes take 2 kB.
+    """
+
+    def __init__(self, letters: bytearray | None = None) -> None:
+        self._letters = bytearray() if letters is None else letters
+
+    @classmethod
+    def unpack(cls, blob: bytes) -> "LineOutcomes":
+        """The outcomes that `pack` wrote."""
+        return cls(bytearray(zlib.decompress(blob)))
+
+    def pack(self) -> bytes:
+        return zlib.compress(bytes(self._letters), 6)
+
+    def append_lines(self, lines: int, blanks: list[int]) -> None:
+        """Count `lines` more physical lines, none decided yet; `blanks` numbers the blank ones."""
+        self._letters += bytes([Outcome.UNPROCESSED.letter]) * lines
+        for line in blanks:
+            self._letters[line - 1] = _BLANK
+
+    def mark(self, lines: Lines, outcome: Outcome) -> None:
+        """Decide these lines."""
+        np.frombuffer(self._letters, dtype=np.uint8)[lines - 1] = outcome.letter
+
+    def counts(self) -> Counts:
+        return {outcome: self._letters.count(outcome.letter) for outcome in Outcome}
+
+    def lines_with(self, outcome: Outcome) -> Lines:
+        letters = np.frombuffer(self._letters, dtype=np.uint8)
+        return (np.flatnonzero(letters == outcome.letter) + 1).astype(np.int64)
+
+    def outcome_of(self, line: int) -> Outcome | None:
+        """The outcome of a physical line; None for a blank one."""
+        letter = self._letters[line - 1]
+        return next((outcome for outcome in Outcome if outcome.letter == letter), None)
+
+    @property
+    def records(self) -> int:
+        """How many lines are records."""
+        return len(self._letters) - self._letters.count(_BLANK)
+
+    @property
+    def physical_lines(self) -> int:
+        return len(self._letters)
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong with a record: where, what stood there, what was expected."""
+
+    code: str
+    field: str
+    value: str
+    message: str
+
+
+class Reject(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A refused line with its first fault; `more` has the others."""
+
+    line: int
+    offset: int
+    stage: str
+    code: str
+    field: str
+    value: str
+    message: str
+    more: tuple[Fault, ...] = ()
+
+    @classmethod
+    def of(cls, line: int, offset: int, stage: str, faults: tuple[Fault, ...]) -> "Reject":
+        """The reject of a line with at least one fault."""
+        first, *more = faults
+        return cls(
+            line,
+            offset,
+            stage,
+            first.code,
+            first.field,
+            first.value,
+            f"line {line}, {first.field or 'record'}: {first.message}",
+            tuple(more),
+        )
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A line that waits: `field` refers to the `key` of a row of `entity` that is not there."""
+
+    line: int
+    offset: int
+    field: str
+    entity: str
+    key: str
+
+
+class RejectPage(msgspec.Struct, frozen=True):
+    """Up to PAGE_ROWS rejects, compressed; a million rejects take some 20 MB."""
+
+    first_line: int
+    rows: int
+    codes: dict[str, int]
+    blob: bytes
+
+
+def pages(rejects: Iterable[Reject], encoder: msgspec.json.Encoder) -> Iterator[RejectPage]:
+    """The rejects, in the order given, as pages."""
+    batch: list[Reject] = []
+    for reject in rejects:
+        batch.append(reject)
+        if len(batch) == PAGE_ROWS:
+            yield page(batch, encoder)
+            batch = []
+    if batch:
+        yield page(batch, encoder)
+
+
+def page(batch: list[Reject], encoder: msgspec.json.Encoder) -> RejectPage:
+    """One page of at least one reject."""
+    codes = Counter(reject.code for reject in batch)
+    blob = zlib.compress(encoder.encode_lines(batch))
+    return RejectPage(min(reject.line for reject in batch), len(batch), dict(codes), blob)
+
+
+def rejects_of(blob: bytes) -> Iterator[Reject]:
+    """The rejects of a page's blob."""
+    return iter(msgspec.json.Decoder(Reject).decode_lines(zlib.decompress(blob)))
+
+
+class SegmentReport(msgspec.Struct):
+    """What became of the lines of one segment."""
+
+    outcomes: dict[Outcome, Lines] = msgspec.field(default_factory=dict)
+    rejects: list[Reject] = msgspec.field(default_factory=list)
+    parked: list[Parked] = msgspec.field(default_factory=list)
+
+    def add(self, outcome: Outcome, lines: Lines) -> None:
+        if len(lines):
+            known = self.outcomes.get(outcome)
+            self.outcomes[outcome] = lines if known is None else np.concatenate((known, lines))
+
+    def merge(self, other: "SegmentReport") -> None:
+        """Take over what another part of the same segment found."""
+        for outcome, lines in other.outcomes.items():
+            self.add(outcome, lines)
+        self.rejects += other.rejects
+        self.parked += other.parked
+
+    @property
+    def counts(self) -> Counts:
+        return no_counts() | {outcome: len(lines) for outcome, lines in self.outcomes.items()}
+
+    def pack(self) -> bytes:
+        """The lines of each outcome, delta-coded and compressed."""
+        parts = [
+            bytes([outcome.letter]) + len(lines).to_bytes(4, "little") + _deltas(lines)
+            for outcome, lines in self.outcomes.items()
+        ]
+        return zlib.compress(b"".join(parts), 1)
+
+
+def unpack_segment(blob: bytes) -> Iterator[tuple[Outcome, Lines]]:
+    """What `SegmentReport.pack` wrote."""
+    data = zlib.decompress(blob)
+    by_letter = {outcome.letter: outcome for outcome in Outcome}
+    position = 0
+    while position < len(data):
+        size = int.from_bytes(data[position + 1 : position + 5], "little")
+        deltas = np.frombuffer(data, dtype="<u4", count=size, offset=position + 5)
+        yield by_letter[data[position]], np.cumsum(deltas, dtype=np.int64)
+        position += 5 + 4 * size
+
+
+def _deltas(lines: Lines) -> bytes:
+    ordered = np.sort(lines)
+    return np.diff(ordered, prepend=0).astype("<u4").tobytes()

@@ -1,0 +1,124 @@
+"""Checked rows on their way from pass A to pass B, in files that nobody misses after a crash.
+
+Pass A appends rows in the order of their lines. A plan cuts the range of their segment keys
+into segments, and `scatter` deals the rows out: rows of one key meet in one segment.
+
+Rows that are ready to stage are lines `<line> TAB <mask> TAB <text>`; beside them stands an
+index entry each (INDEX), so that planning and refusing never parse a row.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.pipeline.inspection import Row
+
+INDEX = np.dtype(
+    [("line", "<u8"), ("offset", "<u8"), ("mask", "<u4"), ("length", "<u4"), ("key", "S36")]
+)
+Index = npt.NDArray[np.void]  #: entries of dtype INDEX
+BLOCK_ROWS = 100_000
+SAMPLE_ROWS = 200_000
+
+
+class SegmentRows(NamedTuple):
+    """The rows of one segment by ascending line, each with its index entry."""
+
+    index: Index
+    rows: list[bytes]
+
+
+class Bounds(NamedTuple):
+    """Keys from `low`, included, to `high`, excluded; an empty `high` has no end."""
+
+    low: str
+    high: str
+
+
+class RowFile:
+    """Rows and their index, appended to two files of a folder that must exist."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._rows = folder / f"{name}.rows"
+        self._index = folder / f"{name}.index"
+        self.count = 0
+
+    def append(self, lines: list[int], offsets: list[int], rows: list[Row]) -> None:
+        """Add checked rows with their physical lines and byte offsets."""
+        ready = [
+            f"{line}\t{row.mask}\t{row.text}\n".encode()
+            for line, row in zip(lines, rows, strict=True)
+        ]
+        index = np.empty(len(rows), INDEX)
+        index["line"], index["offset"] = lines, offsets
+        index["mask"] = [row.mask for row in rows]
+        index["length"] = [len(row) for row in ready]
+        index["key"] = [row.cluster.encode() for row in rows]
+        self.append_ready(index, b"".join(ready))
+
+    def append_ready(self, index: Index, rows: bytes) -> None:
+        with self._rows.open("ab") as file:
+            file.write(rows)
+        with self._index.open("ab") as file:
+            file.write(index.tobytes())
+        self.count += len(index)
+
+    def read(self) -> SegmentRows:
+        """All rows at once; meant for the files of segments."""
+        if not self._rows.exists():
+            return SegmentRows(np.empty(0, INDEX), [])
+        rows = self._rows.read_bytes().split(b"\n")
+        rows.pop()
+        return SegmentRows(np.fromfile(self._index, INDEX), rows)
+
+    def blocks(self) -> Iterator[tuple[Index, bytes]]:
+        """The index and the rows, some 100,000 at a time."""
+        if not self._rows.exists():
+            return
+        with self._rows.open("rb") as rows, self._index.open("rb") as index:
+            for part in _index_blocks(index):
+                yield part, rows.read(int(part["length"].sum()))
+
+    def sample_of_keys(self) -> npt.NDArray[np.bytes_]:
+        """At most some SAMPLE_ROWS segment keys, evenly spread over the file, sorted."""
+        step = max(1, self.count // SAMPLE_ROWS)
+        with self._index.open("rb") as file:
+            parts = [part["key"][::step] for part in _index_blocks(file)]
+        return np.sort(np.concatenate(parts))
+
+
+def _index_blocks(file: BinaryIO) -> Iterator[Index]:
+    while len(part := np.fromfile(file, INDEX, BLOCK_ROWS)):
+        yield part
+
+
+def plan(rows: RowFile, segment_rows: int) -> list[Bounds]:
+    """Key ranges of about `segment_rows` rows each, none for no rows."""
+    if rows.count <= segment_rows:
+        return [Bounds("", "")] if rows.count else []
+    keys = rows.sample_of_keys()
+    wanted = -(-rows.count // segment_rows)
+    cuts = np.unique(keys[[len(keys) * cut // wanted for cut in range(1, wanted)]])
+    edges = ["", *(cut.decode() for cut in cuts.tolist()), ""]
+    return [Bounds(low, high) for low, high in pairwise(edges)]
+
+
+def scatter(rows: RowFile, bounds: list[Bounds], folder: Path) -> list[RowFile]:
+    """The rows dealt out to one file a segment, in the order of `bounds`."""
+    if len(bounds) <= 1:
+        return [rows][: len(bounds)]
+    files = [RowFile(folder, f"segment_{number:05d}") for number in range(len(bounds))]
+    edges = np.array([bound.low.encode() for bound in bounds[1:]], "S36")
+    for index, block in rows.blocks():
+        starts = np.concatenate(([0], np.cumsum(index["length"], dtype=np.int64)))
+        segments = np.searchsorted(edges, index["key"], side="right")
+        for segment in np.unique(segments).tolist():
+            chosen = np.flatnonzero(segments == segment)
+            spans = zip(starts[chosen].tolist(), starts[chosen + 1].tolist(), strict=True)
+            part = b"".join([block[start:end] for start, end in spans])
+            files[segment].append_ready(index[chosen], part)
+    return files

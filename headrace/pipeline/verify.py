@@ -1,0 +1,142 @@
+"""Pass A: read a source to its end and check every line, with no business effect.
+
+Whatever is wrong with the file as a whole (cut short, damaged, a bomb) is known before the
+first row is promoted.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+
+from headrace.pipeline import report
+from headrace.pipeline.errors import FailureCode, Permanent
+from headrace.pipeline.formats import compression, ndjson
+from headrace.pipeline.load import LINE_BITS, Load
+from headrace.pipeline.report import LineOutcomes, Lines, Outcome, Reject, RejectPage
+from headrace.pipeline.scratch import RowFile
+from headrace.pipeline.validate import Checked, Checker
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Reject)
+
+
+class Verified:
+    """What pass A found: rows in `rows`, rejects as pages, an outcome a line, and the sums.
+
+    `received` counts the records a second way (formats.ndjson.Census).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = RowFile(folder, "rows")
+        self.outcomes = LineOutcomes()
+        self.received = 0
+        self.unknown_keys: dict[str, int] = {}
+        self._rejects = folder / "rejects"
+
+    def add(self, checked: Checked) -> None:
+        """Take in the next batch."""
+        if checked.rows:
+            self.rows.append(checked.lines, checked.offsets, checked.rows)
+        self.outcomes.append_lines(
+            len(checked.lines) + len(checked.rejects) + len(checked.blanks), checked.blanks
+        )
+        if checked.rejects:
+            refused = np.array([reject.line for reject in checked.rejects], np.int64)
+            self.outcomes.mark(refused, Outcome.REJECTED)
+            with self._rejects.open("ab") as file:
+                file.write(_ENCODER.encode_lines(checked.rejects))
+
+    def reject_pages(self) -> Iterator[RejectPage]:
+        """The rejects by ascending line."""
+        if self._rejects.exists():
+            with self._rejects.open("rb") as file:
+                yield from report.pages(map(_DECODER.decode, file), _ENCODER)
+
+
+def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
+    """Check all lines of the load's source; rows and rejects go to files in `folder`.
+
+    `tick` is called with the records seen so far after every block; what it raises ends the
+    reading. Raises Permanent if the source as a whole cannot be used; the exception's
+    `received` has the records counted up to there.
+    """
+    verified = Verified(folder)
+    census = ndjson.Census()
+    checker = Checker(load)
+    try:
+        for batch in _batches(load, census):
+            verified.add(checker.check(batch))
+            tick(census.records)
+    except Permanent as failure:
+        failure.received = census.records
+        raise
+    finally:
+        verified.received = census.records
+        verified.unknown_keys = dict(checker.unknown_keys)
+    return verified
+
+
+def reread(load: Load, wanted: Lines, folder: Path) -> RowFile:
+    """Check the lines numbered in `wanted` once more: the rows of those that are still sound."""
+    rows = RowFile(folder, "woken")
+    checker = Checker(load)
+    numbers = np.sort(wanted)
+    for batch in _batches(load, ndjson.Census()):
+        first, last = np.searchsorted(
+            numbers, [batch.first_line, batch.first_line + len(batch.lines)]
+        )
+        if first < last:
+            _append_chosen(checker.check(batch), set(numbers[first:last].tolist()), rows)
+    return rows
+
+
+def _append_chosen(checked: Checked, wanted: set[int], rows: RowFile) -> None:
+    chosen = [at for at, line in enumerate(checked.lines) if line in wanted]
+    rows.append(
+        [checked.lines[at] for at in chosen],
+        [checked.offsets[at] for at in chosen],
+        [checked.rows[at] for at in chosen],
+    )
+
+
+def _batches(load: Load, census: ndjson.Census) -> Iterator[ndjson.Batch]:
+    with load.open_source() as source:
+        hashed = _Hashed(source)
+        plain = compression.blocks(hashed, load.compression, load.max_bytes)
+        bom, blocks = ndjson.without_bom(plain)
+        yield from ndjson.batches(_counted(blocks, census), bom)
+    if hashed.hexdigest() != load.sha256:
+        raise Permanent(
+            FailureCode.SOURCE_LOST, "the stored bytes differ from those that were received"
+        )
+    if census.records >> LINE_BITS:
+        raise Permanent(FailureCode.TOO_MANY_LINES, f"{census.records:,} lines in one file")
+
+
+def _counted(blocks: Iterator[bytes], census: ndjson.Census) -> Iterator[bytes]:
+    for block in blocks:
+        census.feed(block)
+        yield block
+
+
+class _Hashed:
+    """A source that is hashed as it is read, so that its bytes are read once."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._source.read(size)
+        self._digest.update(block)
+        return block
+
+    def tell(self) -> int:
+        return self._source.tell()
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()

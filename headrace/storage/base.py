@@ -1,0 +1,31 @@
+"""Where received bytes are kept: one narrow interface, and what every store must do.
+
+Keys are slash-separated names that the server makes; nothing a caller sends becomes a key.
+"""
+
+from collections.abc import Iterable
+from typing import BinaryIO, Protocol
+
+
+class ObjectStore(Protocol):
+    """Objects by key. An object is there whole or not at all."""
+
+    def put(self, key: str, blocks: Iterable[bytes]) -> int:
+        """Store the blocks durably under `key` and return their length in bytes.
+
+        If `blocks` raises, nothing is kept. Raises StoreFull when there is no room.
+        """
+
+    def open(self, key: str) -> BinaryIO:
+        """The object's bytes from the beginning. Raises ObjectMissing."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is fine."""
+
+
+class ObjectMissing(Exception):
+    """There is no object under that key."""
+
+
+class StoreFull(Exception):
+    """There is no room for the object; nothing of it was kept."""
