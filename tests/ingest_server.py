@@ -1,19 +1,26 @@
-"""A small server that speaks the ingest contract, in memory, over real sockets.
+"""A small server that speaks the ingest contract, in memory, over real sockets; and a folder
+of files to send to it.
 
 It can be told to fail: `faults` are taken one by one by the files that arrive, `hold` stops an
 arriving file until it is set, and `keys`, `rejects`, `parked` bend the answers.
 """
 
+import gzip
 import hashlib
 import json
 import threading
 import uuid
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 DROP_MIDWAY = "drop midway"  # hang up while the body is being read
 DROP_ANSWER = "drop answer"  # accept the file, then hang up
+ANN = "0a000000-0000-4000-8000-00000000000a"
+BEN = "0b000000-0000-4000-8000-00000000000b"
 SESSIONS = "/api/v1/ingest/sessions/"
 OUTCOMES = ("inserted", "rejected", "parked")
 FILES = "/api/v1/ingest/comprehensive/"
@@ -227,3 +234,33 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+@contextmanager
+def serving() -> Iterator[IngestServer]:
+    """A server that answers in a thread of its own."""
+    with IngestServer() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.hold.set()
+        server.shutdown()
+
+
+def data_folder(folder: Path) -> Path:
+    """Two tenants, five files, 31 lines, and three files that cannot be sent."""
+    folder.mkdir()
+    write(folder / f"order_items_{ANN}_chunk_0000.ndjson", 10)
+    write(folder / f"orders_{ANN}_chunk_0001.ndjson", 7)
+    write(folder / f"orders_{ANN}_chunk_0000.ndjson", 8)
+    (folder / f"customers_{ANN}.ndjson.gz").write_bytes(gzip.compress(b"{}\n" * 5))
+    write(folder / f"products_{BEN}.ndjson", 1)
+    (folder / "tenants.csv").write_text(f"tenant_id,name\n{BEN},Ben\n{ANN},Ann\n")
+    (folder / "notes.txt").write_text("not data")
+    write(folder / f"wishes_{ANN}.ndjson", 1)
+    write(folder / f"orders_{ANN}.xlsx", 1)
+    write(folder / "orders.ndjson", 1)
+    return folder
+
+
+def write(path: Path, lines: int) -> None:
+    path.write_text("".join(f'{{"line": {number}}}\n' for number in range(lines)))

@@ -1,61 +1,35 @@
 """The client and `headrace ingest`, as processes, against a server on real sockets."""
 
-import gzip
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_server import DROP_ANSWER, DROP_MIDWAY, IngestServer
+from ingest_server import ANN, DROP_ANSWER, DROP_MIDWAY, IngestServer, data_folder, serving
 
 import headrace
-from headrace.client import errors, keys, plan, tenant_run
-from headrace.client.http import HeadraceClient
-from headrace.entities import ENTITIES
+from headrace.client import plan
 
 ROOT = Path(__file__).parent.parent
-ANN = "0a000000-0000-4000-8000-00000000000a"
-BEN = "0b000000-0000-4000-8000-00000000000b"
 BUSY = (503, {"Retry-After": "1"}, ("storage_busy", "come back later"))
 
 
 @pytest.fixture
 def server() -> Iterator[IngestServer]:
-    with IngestServer() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with serving() as server:
         yield server
-        server.hold.set()
-        server.shutdown()
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two tenants, five files, 31 lines, and three files that cannot be sent."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    write(folder / f"order_items_{ANN}_chunk_0000.ndjson", 10)
-    write(folder / f"orders_{ANN}_chunk_0001.ndjson", 7)
-    write(folder / f"orders_{ANN}_chunk_0000.ndjson", 8)
-    (folder / f"customers_{ANN}.ndjson.gz").write_bytes(gzip.compress(b"{}\n" * 5))
-    write(folder / f"products_{BEN}.ndjson", 1)
-    (folder / "tenants.csv").write_text(f"tenant_id,name\n{BEN},Ben\n{ANN},Ann\n")
-    (folder / "notes.txt").write_text("not data")
-    write(folder / f"wishes_{ANN}.ndjson", 1)
-    write(folder / f"orders_{ANN}.xlsx", 1)
-    write(folder / "orders.ndjson", 1)
-    return folder
-
-
-def write(path: Path, lines: int) -> None:
-    path.write_text("".join(f'{{"line": {number}}}\n' for number in range(lines)))
+    return data_folder(tmp_path / "data")
 
 
 def command(data: Path, server_url: str, *options: str) -> list[str]:
@@ -92,51 +66,6 @@ def unused_url() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
-
-
-def test_files_are_found_by_name_and_ordered_parents_first(data: Path) -> None:
-    found = plan.read(data)
-    assert [tenant.name for tenant in found.tenants] == ["Ben", "Ann"]
-    assert [file.name for file in found.tenants[1].files] == [
-        f"customers_{ANN}.ndjson.gz",
-        f"orders_{ANN}_chunk_0000.ndjson",
-        f"orders_{ANN}_chunk_0001.ndjson",
-        f"order_items_{ANN}_chunk_0000.ndjson",
-    ]
-
-
-def test_every_record_type_has_its_place_in_the_order(tmp_path: Path) -> None:
-    for entity in reversed(ENTITIES):
-        write(tmp_path / f"{entity.name}_{ANN}.ndjson", 1)
-    (tenant,) = plan.read(tmp_path).tenants
-    assert [file.entity for file in tenant.files] == [entity.name for entity in ENTITIES]
-
-
-def test_what_is_named_like_data_and_cannot_be_sent_is_told(data: Path) -> None:
-    skipped = {one.filename: one.reason for one in plan.read(data).skipped}
-    assert set(skipped) == {f"wishes_{ANN}.ndjson", f"orders_{ANN}.xlsx", "orders.ndjson"}
-    assert "unknown entity 'wishes'" in skipped[f"wishes_{ANN}.ndjson"]
-    assert "unsupported ending '.xlsx'" in skipped[f"orders_{ANN}.xlsx"]
-
-
-def test_a_tenant_missing_from_tenants_csv_is_told(data: Path) -> None:
-    (data / "tenants.csv").write_text(f"tenant_id,name\n{ANN},Ann\n")
-    reasons = [one.reason for one in plan.read(data).skipped]
-    assert f"tenant {BEN} is not in tenants.csv" in reasons
-
-
-@pytest.mark.parametrize(
-    "text", [f"{ANN},k1\n{BEN},k2\n", f'tenant_id,name,api_key\n{ANN},"A, Inc",k1\n{BEN},B,k2\n']
-)
-def test_keys_are_read_from_lines_and_from_csv(tmp_path: Path, text: str) -> None:
-    (tmp_path / "keys.csv").write_text(text)
-    assert keys.choose([ANN, BEN], None, tmp_path / "keys.csv") == {ANN: "k1", BEN: "k2"}
-
-
-def test_without_a_key_the_demo_key_is_used_and_one_key_serves_one_tenant() -> None:
-    assert keys.choose([ANN], None, None) == {ANN: f"api_key_{ANN}"}
-    with pytest.raises(plan.PlanError, match="belongs to one tenant"):
-        keys.choose([ANN, BEN], "k", None)
 
 
 def test_a_dry_run_lists_the_files_and_sends_nothing(server: IngestServer, data: Path) -> None:
@@ -319,46 +248,6 @@ def test_parked_lines_that_wake_in_time_are_waited_for(server: IngestServer, dat
     left = run(data, server.url, "--tenant-id", ANN, *options)
     assert left.returncode == 1
     assert "2 lines parked (customers 2)" in left.stdout
-
-
-def test_the_grace_for_parked_lines_begins_anew_with_each_fall() -> None:
-    grace = tenant_run.ParkedGrace(0.2)
-    assert not grace.is_over(3)
-    time.sleep(0.15)
-    assert not grace.is_over(2)
-    time.sleep(0.15)
-    assert not grace.is_over(2)
-    time.sleep(0.1)
-    assert grace.is_over(2)
-
-
-def test_the_library_opens_sends_and_reads_back(server: IngestServer, data: Path) -> None:
-    with HeadraceClient(server.url, f"api_key_{ANN}") as client:
-        token = client.open_upload("mine").upload_token
-        assert client.open_upload("mine").upload_token == token
-        path = data / f"orders_{ANN}_chunk_0000.ndjson"
-        first, again = client.send_file(path, token), client.send_file(path, token)
-        assert (first.bytes, first.replayed, again.replayed) == (path.stat().st_size, False, True)
-        assert client.status(token) == client.status(token)
-        assert [reject.field for reject in client.rejects(token)] == ["price", "price"]
-        with pytest.raises(errors.UploadClosed) as refused:
-            client.send_file(path, "unknown")
-    problem = refused.value
-    assert (problem.code, problem.status, problem.retryable) == ("not_found", 404, False)
-
-
-def test_a_conflict_in_flight_is_retried_until_patience_ends(
-    server: IngestServer, data: Path
-) -> None:
-    server.faults = [(409, {"Retry-After": "0"}, ("in_flight", "still at it"))] * 99
-    heard: list[str] = []
-    with HeadraceClient(
-        server.url, "k", retry_for=1, on_retry=lambda error, wait: heard.append(error.code)
-    ) as client:
-        token = client.open_upload().upload_token
-        with pytest.raises(errors.Busy) as busy:
-            client.send_file(data / f"products_{BEN}.ndjson", token)
-    assert (busy.value.status, set(heard)) == (409, {"in_flight"})
 
 
 def test_the_command_line_tells_its_version_and_its_commands() -> None:

@@ -101,6 +101,7 @@ def _run(
             ingestion.run()
             account = summary.account(ingestion)
     except KeyboardInterrupt:
+        progress.close()
         _tell_interrupted(ingestion, journals)
         raise typer.Exit(summary.INTERRUPTED) from None
     finally:

@@ -30,7 +30,7 @@ def choose(
             "choose one with --tenant-id, or give --keys FILE"
         )
     if api_key:
-        return dict.fromkeys(tenant_ids, api_key)
+        return dict.fromkeys(tenant_ids, api_key.strip())
     known = read(keys_file) if keys_file else {}
     return {tenant: known.get(tenant) or demo_key(tenant) for tenant in tenant_ids}
 

@@ -79,8 +79,11 @@ def read(data_dir: Path, only_tenant: str | None = None) -> Plan:
     """
     if not data_dir.is_dir():
         raise PlanError(f"data directory {data_dir} does not exist")
-    found, skipped = _sorted_out(data_dir)
-    names = _chosen_tenants(data_dir, found, only_tenant)
+    try:
+        found, skipped = _sorted_out(data_dir)
+        names = _chosen_tenants(data_dir, found, only_tenant)
+    except OSError as error:
+        raise PlanError(f"cannot read {data_dir}: {error}") from error
     skipped += [
         Skipped(file.name, f"tenant {file.tenant_id} is not in {TENANTS_FILE}")
         for file in found
@@ -143,11 +146,15 @@ def _chosen_tenants(
 def _listed_tenants(path: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = csv.DictReader(file)
         if "tenant_id" not in (rows.fieldnames or ()):
             raise PlanError(f"{path} has no column tenant_id")
-        return {row["tenant_id"].strip().lower(): row.get("name") or "" for row in rows}
+        return {
+            row["tenant_id"].strip().lower(): row.get("name") or ""
+            for row in rows
+            if row["tenant_id"]
+        }
 
 
 def _tenants(names: dict[str, str], found: list[DataFile]) -> Iterator[TenantFiles]:

@@ -46,7 +46,7 @@ class Progress:
     def begin_sending(self, tenants: Mapping[str, tuple[str, int]]) -> None:
         """Show the sending of, per tenant id, a label and a number of bytes."""
         self._totals = {tenant: size for tenant, (_, size) in tenants.items()}
-        self._began = time.monotonic()
+        self._began = self._spoke = time.monotonic()
 
     def file_moved(self, tenant_id: str, filename: str, sent: int) -> None:
         """Note that `sent` bytes of a file have gone out; fewer than before after a retry."""

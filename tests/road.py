@@ -1,0 +1,191 @@
+"""The engine on a bare connection: databases made for a test, and a ledger that remembers."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+
+from headrace.entities import BY_NAME, ENTITIES
+from headrace.pipeline import dialects, run
+from headrace.pipeline.load import Load
+from headrace.pipeline.report import (
+    LineOutcomes,
+    Outcome,
+    Parked,
+    Reject,
+    SegmentReport,
+    rejects_of,
+    unpack_segment,
+)
+from headrace.pipeline.scratch import Bounds
+from headrace.pipeline.verify import Verified
+
+TENANT = UUID("11111111-1111-4111-8111-111111111111")
+
+
+class Database:
+    """A database with the target tables, on a bare driver connection."""
+
+    def __init__(self, name: str, connection) -> None:
+        self.dialect = dialects.dialect(name)
+        self.connection = connection
+        self.tenant = TENANT
+
+    def create_tables(self) -> None:
+        with self.transaction() as connection:
+            for entity in ENTITIES:
+                for statement in self.dialect.table_statements(entity):
+                    connection.cursor().execute(statement)
+
+    @contextmanager
+    def transaction(self) -> Iterator:
+        cursor = self.connection.cursor()
+        cursor.execute("BEGIN")
+        try:
+            if self.dialect.name == "postgresql":
+                cursor.execute(f"SET LOCAL app.tenant_id = '{self.tenant}'")
+            yield self.connection
+        except BaseException:
+            self.connection.cursor().execute("ROLLBACK")
+            raise
+        self.connection.cursor().execute("COMMIT")
+
+    def rows(self, entity: str) -> list[dict]:
+        """All rows of a table by key, values in a form that is the same on every database."""
+        declared = BY_NAME[entity]
+        with self.transaction() as connection:
+            cursor = connection.cursor()
+            names = ", ".join(("tenant_id", *declared.field_names))
+            cursor.execute(f"SELECT {names} FROM {entity}")
+            found = [dict(zip(names.split(", "), row, strict=True)) for row in cursor.fetchall()]
+        plain = [{key: _plain(value) for key, value in row.items()} for row in found]
+        return sorted(plain, key=lambda row: (row["tenant_id"], row[declared.key]))
+
+
+def _plain(value):
+    if isinstance(value, UUID):
+        return value.hex
+    return value
+
+
+class LocalLedger:
+    """A ledger in memory; effects are real transactions of the database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.plan: list[Bounds] | None = None
+        self.landed: dict[int, SegmentReport] = {}
+        self.rejects: list[Reject] = []
+        self.outcomes = LineOutcomes()
+        self.received = 0
+        self.unknown_keys: dict[str, int] = {}
+        self.finished = False
+
+    def bounds(self):
+        return self.plan
+
+    def record_plan(self, verified: Verified, bounds: list[Bounds]) -> None:
+        self.plan = bounds
+        self.outcomes = verified.outcomes
+        self.received = verified.received
+        self.unknown_keys = verified.unknown_keys
+        for page in verified.reject_pages():
+            self.rejects += rejects_of(page.blob)
+
+    def pending(self) -> list[int]:
+        return [number for number in range(len(self.plan or [])) if number not in self.landed]
+
+    def transaction(self):
+        return self.database.transaction()
+
+    def record_segment(self, number: int, report: SegmentReport) -> None:
+        self.landed[number] = report
+
+    def tick(self, records: int) -> None:
+        pass
+
+    def finish(self) -> None:
+        for report in self.landed.values():
+            for outcome, lines in unpack_segment(report.pack()):
+                self.outcomes.mark(lines, outcome)
+            self.rejects += report.rejects
+        self.rejects.sort(key=lambda reject: reject.line)
+        assert sum(self.outcomes.counts().values()) == self.received
+        assert self.outcomes.counts()[Outcome.UNPROCESSED] == 0
+        self.finished = True
+
+    @property
+    def parked(self) -> list[Parked]:
+        return [parked for report in self.landed.values() for parked in report.parked]
+
+    def outcome_by_line(self) -> list[str | None]:
+        return [self.outcomes.outcome_of(at + 1) for at in range(self.outcomes.physical_lines)]
+
+
+def load_of(entity: str, data: bytes, number: int = 1, **more) -> Load:
+    compression = "gzip" if data[:2] == b"\x1f\x8b" else ""
+    facts = {
+        "tenant": TENANT,
+        "open_source": lambda: io.BytesIO(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "compression": compression,
+    }
+    return Load(BY_NAME[entity], number=number, **(facts | more))
+
+
+def ndjson(*records, compress: bool = False) -> bytes:
+    data = b"".join(
+        record + b"\n" if isinstance(record, bytes) else json.dumps(record).encode() + b"\n"
+        for record in records
+    )
+    return gzip.compress(data, mtime=0) if compress else data
+
+
+def land(database: Database, folder: Path, entity: str, data: bytes, **more) -> LocalLedger:
+    """Take a file down the whole road and return what the ledger remembers."""
+    ledger = LocalLedger(database)
+    scratch = folder / uuid4().hex
+    scratch.mkdir()
+    run.run(load_of(entity, data, **more), database.dialect, ledger, scratch)
+    return ledger
+
+
+@contextmanager
+def sqlite_database(path: Path) -> Iterator[Database]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = ON")
+    database = Database("sqlite", connection)
+    connection.create_function("headrace_tenant", 0, lambda: database.tenant.hex)
+    database.create_tables()
+    yield database
+    connection.close()
+
+
+@contextmanager
+def postgresql_database(server: str) -> Iterator[Database]:
+    """A database of its own on the server at this URL; its owner is bound by the policies."""
+    name, role = f"headrace_test_{uuid4().hex[:12]}", f"headrace_test_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as administrator:
+        administrator.execute(f"CREATE DATABASE {name}")
+        administrator.execute(
+            f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+        administrator.execute(f"GRANT ALL ON DATABASE {name} TO {role}")
+    try:
+        with psycopg.connect(server, dbname=name, autocommit=True) as connection:
+            connection.execute(f"GRANT ALL ON SCHEMA public TO {role}; SET ROLE {role}")
+            database = Database("postgresql", connection)
+            database.create_tables()
+            yield database
+    finally:
+        with psycopg.connect(server, autocommit=True) as administrator:
+            administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            administrator.execute(f"DROP ROLE {role}")
