@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_server import ANN, DROP_ANSWER, DROP_MIDWAY, IngestServer, data_folder, serving
 
 import headrace
 from headrace.client import plan
+from tests.ingest_server import ANN, DROP_ANSWER, DROP_MIDWAY, IngestServer, data_folder, serving
 
 ROOT = Path(__file__).parent.parent
 BUSY = (503, {"Retry-After": "1"}, ("storage_busy", "come back later"))
@@ -137,7 +137,9 @@ def test_a_killed_run_continues_its_upload_and_sends_only_what_is_missing(
     first = list(server.arrived)
     server.hold_from = None
     server.hold.set()
-    done = run(data, server.url, "--tenant-id", ANN, "--wait-for-completion", "--json")
+    done = run(
+        data, server.url, "--tenant-id", ANN, "--wait-for-completion", "--json", "--jobs", "1"
+    )
     (ann,) = json.loads(done.stdout)["tenants"]
     assert (done.returncode, ann["continued"]) == (0, True)
     assert server.arrived[len(first) :] == data_names(data, ANN)[2:]

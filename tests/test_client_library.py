@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ingest_server import ANN, BEN, IngestServer, data_folder, serving, write
 
 from headrace.client import HeadraceClient, errors, keys, plan, tenant_run
+from headrace.client.journal import Journal, JournalError
 from headrace.entities import ENTITIES
+from tests.ingest_server import ANN, BEN, IngestServer, data_folder, serving, write
 
 
 @pytest.fixture
@@ -105,3 +106,24 @@ def test_a_conflict_in_flight_is_retried_until_patience_ends(
         with pytest.raises(errors.Busy) as busy:
             client.send_file(data / f"products_{BEN}.ndjson", token)
     assert (busy.value.status, set(heard)) == (409, {"in_flight"})
+
+
+def test_a_journal_remembers_its_upload_until_that_is_closed(tmp_path: Path) -> None:
+    def reopened() -> Journal:
+        return Journal(tmp_path, "http://localhost:8000", ANN)
+
+    with reopened() as journal:
+        key = journal.open_key()
+    with reopened() as journal:
+        assert journal.open_key() == key
+        journal.upload_opened("token")
+        journal.file_accepted("orders.ndjson", "digest")
+        with pytest.raises(JournalError, match="another client"):
+            reopened()
+    with reopened() as journal:
+        assert (journal.upload_token, journal.accepted_files) == ("token", 1)
+        assert not journal.has_accepted("orders.ndjson", "other digest")
+        journal.close_upload()
+    with reopened() as journal:
+        assert (journal.upload_token, journal.accepted_files) == ("", 0)
+        assert journal.open_key() != key

@@ -41,6 +41,8 @@ class Bars(Progress):
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
+        for tenant_id in tenants:
+            self._draw_sending(tenant_id)
 
     def end_sending(self) -> None:
         self._clear()

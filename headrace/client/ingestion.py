@@ -87,6 +87,9 @@ class Ingestion:
             self._send()
             if self.options.wait:
                 self._wait()
+            # Not before all tenants are through: an interrupted run must continue for all.
+            for run in self.runs:
+                run.close_journal(landed=self.options.wait)
         except errors.HeadraceError as error:
             self.halted = error
         self.seconds = time.monotonic() - started
@@ -121,9 +124,6 @@ class Ingestion:
         )
         in_parallel(lambda task: task[0].send(task[1]), _interleaved(self.runs), self.options.jobs)
         self._progress.end_sending()
-        if not self.options.wait:
-            for run in self.runs:
-                run.close_journal()
 
     def _wait(self) -> None:
         moving = [run for run in self.runs if run.accepted and run.refusal is None]

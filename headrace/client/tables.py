@@ -55,12 +55,10 @@ def _entity_table(tenant: TenantAccount) -> Table:
     if tenant.totals.outcomes is None:
         columns = []
     head = ["lines", *columns, "sum"] if columns else []
-    table = _table(title, "entity", "files", "MB", *head)
+    table = _table(title, "entity", "files", "bytes", *head)
     rows = [*tenant.entities.items(), ("total", tenant.totals)]
     for name, entity in rows:
-        table.add_row(
-            name, f"{entity.files:,}", f"{entity.bytes / 1e6:,.1f}", *_cells(entity, columns)
-        )
+        table.add_row(name, f"{entity.files:,}", f"{entity.bytes:,}", *_cells(entity, columns))
     return table
 
 

@@ -100,7 +100,7 @@ class TenantRun:
             self._failed(file, error)
 
     def has_come_to_rest(self) -> bool:
-        """Read the upload's status, and close the journal if it is finished and quiet.
+        """Read the upload's status; whether it is finished and quiet.
 
         Raises Unreachable; any other failure ends this tenant's waiting.
         """
@@ -112,14 +112,12 @@ class TenantRun:
             self._note_refusal(error)
             self.failures.append(Failure("", error.code, f"its status: {error.detail}"))
             return True
-        resting = self.status.finished and self.grace.is_over(self.status.outcomes.parked)
-        if resting:
-            self.close_journal()
-        return resting
+        return self.status.finished and self.grace.is_over(self.status.outcomes.parked)
 
-    def close_journal(self) -> None:
-        """Let the next run open a new upload, if this one has every file."""
-        if self.has_every_file:
+    def close_journal(self, landed: bool) -> None:
+        """Let the next run open a new upload, if this one has every file; `landed` says that
+        they must have come to rest, too."""
+        if self.has_every_file and (not landed or (self.status and self.status.finished)):
             self.journal.close_upload()
 
     def _is_known(self, token: str) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Lines = npt.NDArray[np.int64]  #: physical line numbers, from 1
 PAGE_ROWS = 2_000
+_ENCODER = msgspec.json.Encoder()
 
 
 class Outcome(StrEnum):
@@ -149,22 +150,21 @@ class RejectPage(msgspec.Struct, frozen=True):
     blob: bytes
 
 
-def pages(rejects: Iterable[Reject], encoder: msgspec.json.Encoder) -> Iterator[RejectPage]:
+def pages(rejects: Iterable[Reject]) -> Iterator[RejectPage]:
     """The rejects, in the order given, as pages."""
     batch: list[Reject] = []
     for reject in rejects:
         batch.append(reject)
         if len(batch) == PAGE_ROWS:
-            yield page(batch, encoder)
+            yield _page(batch)
             batch = []
     if batch:
-        yield page(batch, encoder)
+        yield _page(batch)
 
 
-def page(batch: list[Reject], encoder: msgspec.json.Encoder) -> RejectPage:
-    """One page of at least one reject."""
+def _page(batch: list[Reject]) -> RejectPage:
     codes = Counter(reject.code for reject in batch)
-    blob = zlib.compress(encoder.encode_lines(batch))
+    blob = zlib.compress(_ENCODER.encode_lines(batch))
     return RejectPage(min(reject.line for reject in batch), len(batch), dict(codes), blob)
 
 

@@ -54,7 +54,7 @@ class Verified:
         """The rejects by ascending line."""
         if self._rejects.exists():
             with self._rejects.open("rb") as file:
-                yield from report.pages(map(_DECODER.decode, file), _ENCODER)
+                yield from report.pages(map(_DECODER.decode, file))
 
 
 def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:

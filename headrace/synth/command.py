@@ -80,7 +80,9 @@ def generate(
     until: Annotated[
         datetime,
         typer.Option(
-            formats=["%Y-%m-%d"], help="Orders fill the two years before this day (1980 … 2200)."
+            formats=["%Y-%m-%d"],
+            show_default="2024-01-01",
+            help="Orders fill the two years before this day (1980 … 2200).",
         ),
     ] = datetime(2024, 1, 1),  # noqa: DTZ001
     verbose: Annotated[bool, typer.Option("--verbose", help="Name every file.")] = False,
@@ -88,8 +90,9 @@ def generate(
 ) -> None:
     """Make realistic e-commerce data: the same bytes for the same seed.
 
-    Progress goes to standard error. Exit codes: 0 done, 1 the disk refused, 2 usage,
-    130 interrupted.
+    Progress goes to standard error.
+
+    Exit codes: 0 done, 1 the disk refused, 2 usage, 130 interrupted.
     """
     _refuse_what_is_not_there(format, until)
     sizes = _sizes(

@@ -7,8 +7,8 @@ import numpy as np
 
 from headrace.synth.cells import Integers
 
-# Records a block. It is fixed, so that what is drawn never depends on the size of the files;
-# 8,192 records of 400 bytes are 3 MB, which was the fastest of 2,048 … 65,536.
+# Records a block. It is fixed, so that what is drawn never depends on the size of the files.
+# From 2,048 to 65,536 the rate is the same within 15 %; the memory goes from 72 to 267 MB.
 BLOCK = 8_192
 
 

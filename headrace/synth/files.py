@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 from headrace.synth.cells import Cells, text_of
 from headrace.synth.progress import Progress
 
-# Level 1 writes 3× as fast as gzip's usual 6 and takes 15 % more room: the ids do not compress.
+# Level 1 takes 4.7 s a GB where gzip's usual 6 takes 11.2, and 17 % more room: 0.20 of the text.
 GZIP_LEVEL = 1
 TENANTS = "tenants.csv"
 

@@ -61,6 +61,9 @@ class Dialect(Protocol):
     def table_statements(self, entity: Entity) -> list[str]:
         """The DDL that makes the target table with its keys, checks and indexes."""
 
+    def guard_statements(self, table: str) -> list[str]:
+        """The DDL that binds a table with a tenant to the tenant of the transaction."""
+
     def index_statement(self, entity: Entity, name: str) -> str:
         """The DDL that makes one declared index. Raises KeyError if there is none."""
 

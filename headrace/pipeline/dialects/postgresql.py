@@ -71,9 +71,16 @@ class PostgreSQL:
             f"CREATE TABLE {entity.name} (\n    {body}\n)",
             *(_index(entity, index) for index in entity.indexes if not index.optional),
             *_interval_indexes(entity),
-            f"ALTER TABLE {entity.name} ENABLE ROW LEVEL SECURITY",
-            f"ALTER TABLE {entity.name} FORCE ROW LEVEL SECURITY",
-            tenant_policy(entity.name),
+            *self.guard_statements(entity.name),
+        ]
+
+    def guard_statements(self, table: str) -> list[str]:
+        """Rows of the transaction's tenant, and none where no tenant is set ('' after one was)."""
+        return [
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+            f"CREATE POLICY {table}_tenant ON {table} USING"
+            f" ({TENANT} = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid))",
         ]
 
     def index_statement(self, entity: Entity, name: str) -> str:
@@ -195,14 +202,6 @@ _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceE
     ((psycopg.DataError, psycopg.IntegrityError), DataRefused),
     ((psycopg.OperationalError, psycopg.InterfaceError), Retryable),
 ]
-
-
-def tenant_policy(table: str) -> str:
-    """Rows of the transaction's tenant, and none where no tenant is set ('' after one was)."""
-    return (
-        f"CREATE POLICY {table}_tenant ON {table} USING"
-        f" ({TENANT} = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid))"
-    )
 
 
 def _column(field: Field) -> str:

@@ -71,7 +71,20 @@ class SQLite:
             f"CREATE TABLE {entity.name} (\n    {body}\n) STRICT",
             *(_index(entity, index) for index in entity.indexes if index.method == "btree"),
             *_interval_indexes(entity),
-            *_tenant_triggers(entity.name),
+            *self.guard_statements(entity.name),
+        ]
+
+    def guard_statements(self, table: str) -> list[str]:
+        """Writes outside a tenant's transaction, or for another tenant, are refused.
+
+        `headrace_tenant()` is a function of the connection: the transaction's tenant, NULL
+        outside of one, or `*` for the owner.
+        """
+        return [
+            f"CREATE TRIGGER {table}_tenant_{event.lower()} BEFORE {event} ON {table}"
+            f" WHEN headrace_tenant() IS NOT {row}.{TENANT} AND headrace_tenant() IS NOT '*'"
+            f" BEGIN SELECT RAISE(ABORT, 'another tenant'); END"
+            for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
         ]
 
     def index_statement(self, entity: Entity, name: str) -> str:
@@ -253,19 +266,6 @@ def _interval_indexes(entity: Entity) -> Iterable[str]:
         on = f"ON {entity.name} ({TENANT}, {owner}"
         yield f"CREATE UNIQUE INDEX {entity.name}_start_key {on}, {start})"
         yield f"CREATE UNIQUE INDEX {entity.name}_open_key {on}) WHERE {end} IS NULL"
-
-
-def _tenant_triggers(table: str) -> Iterable[str]:
-    """Writes outside a tenant's transaction, or for another tenant, are refused.
-
-    `headrace_tenant()` is a function of the connection that gives the transaction's tenant.
-    """
-    for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
-        yield (
-            f"CREATE TRIGGER {table}_tenant_{event.lower()} BEFORE {event} ON {table}"
-            f" WHEN {row}.{TENANT} IS NOT headrace_tenant()"
-            f" BEGIN SELECT RAISE(ABORT, 'another tenant'); END"
-        )
 
 
 def _staging_table(entity: Entity) -> str:

@@ -1,0 +1,6 @@
+"""The target tables, for reading: one line a record type."""
+
+from apps.core.entity_models import model_for
+from headrace.entities import ENTITIES
+
+MODELS = {entity.name: model_for(entity) for entity in ENTITIES}

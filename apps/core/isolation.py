@@ -1,0 +1,93 @@
+"""One way to touch a tenant's rows: a transaction that the database itself binds to the tenant.
+
+On PostgreSQL the transaction sets `app.tenant_id`, which the policies of every tenant table
+compare; the session's role is neither owner nor superuser. On SQLite writes are compared by
+triggers and reads go through managers that raise without a tenant.
+
+Control tables (tenants, keys, jobs, uploads, chunks, segments, idempotency keys) are not bound:
+they are looked up before a tenant is known, or by workers for all tenants, always by key or
+with an explicit tenant.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+ANY_TENANT = "*"
+_tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
+_owner: ContextVar[bool] = ContextVar("owner", default=False)
+
+
+class NoTenant(RuntimeError):
+    """Code touched a tenant's table outside tenant_transaction or tenant_reading: a defect."""
+
+
+def current_tenant() -> UUID:
+    """The tenant of the surrounding transaction. Raises NoTenant."""
+    tenant = _tenant.get()
+    if tenant is None or tenant == ANY_TENANT:
+        raise NoTenant("open tenant_transaction() or tenant_reading() first")
+    return UUID(tenant)
+
+
+@contextmanager
+def tenant_transaction(tenant: UUID) -> Iterator[None]:
+    """A write transaction that sees and changes rows of this tenant only."""
+    with transaction.atomic(durable=True), _bound(tenant):
+        yield
+
+
+@contextmanager
+def tenant_reading(tenant: UUID) -> Iterator[None]:
+    """Reads of this tenant's rows. On SQLite they take no lock that a writer would wait for."""
+    if connection.vendor == "sqlite":
+        with _context(_tenant, tenant.hex):
+            yield
+    else:
+        with tenant_transaction(tenant):
+            yield
+
+
+@contextmanager
+def as_owner() -> Iterator[None]:
+    """Act as the database's owner: for migrations and roles, in a process of their own."""
+    connection.close()
+    with _context(_owner, True), _context(_tenant, ANY_TENANT):
+        yield
+    connection.close()
+
+
+@contextmanager
+def _bound(tenant: UUID) -> Iterator[None]:
+    if connection.vendor == "postgresql":
+        # The statement form: on a Citus cluster set_config() would not reach the workers.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL app.tenant_id = '{UUID(str(tenant))}'")
+    with _context(_tenant, tenant.hex):
+        yield
+
+
+@contextmanager
+def _context(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def prepare_connection(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Give a new connection its role (PostgreSQL) or its tenant function (SQLite)."""
+    raw: Any = connection.connection
+    if connection.vendor == "sqlite":
+        raw.create_function("headrace_tenant", 0, _tenant.get)
+    elif not _owner.get():
+        with connection.cursor() as cursor:
+            role = connection.ops.quote_name(settings.HEADRACE_DB_ROLE)
+            cursor.execute(f"SET ROLE {role}")

@@ -1,0 +1,190 @@
+"""The job table: enqueue, claim, keep, fence, end. The database is the truth about all work.
+
+A claim is a guarded update whose count must be 1, so it works on every database. Times are
+the database's. A worker that lost its lease finds out at the fence, the last statement of
+every transaction with an effect, and rolls back.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+from typing import NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
+from django.db.models.expressions import CombinedExpression, F, Value
+from django.db.models.functions import Now
+
+from apps.core.models import Job, JobState, Priority
+from headrace.pipeline.errors import FailureCode, LeaseLost
+
+MAX_ATTEMPTS = 5
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+
+
+class Handler(NamedTuple):
+    """What a kind of job does, and how its subject ends when it never will succeed."""
+
+    run: "Callable[[Lease], None]"
+    give_up: "Callable[[Lease, FailureCode, str, int], None]"
+
+
+HANDLERS: dict[str, Handler] = {}
+SWEEPS: list[Callable[[], None]] = []
+
+
+def enqueue(
+    kind: str,
+    subject: UUID,
+    tenant: UUID,
+    *,
+    group: UUID | None = None,
+    rank: int = 0,
+    priority: Priority = Priority.NORMAL,
+) -> None:
+    """Queue a job, as part of the caller's transaction."""
+    Job.objects.create(
+        kind=kind, subject=subject, tenant_id=tenant, group=group, rank=rank, priority=priority
+    )
+
+
+def enqueue_once(kind: str, subject: UUID, tenant: UUID) -> None:
+    """Queue a job unless one of its kind already waits for the subject."""
+    if not Job.objects.filter(kind=kind, subject=subject, state=JobState.QUEUED).exists():
+        enqueue(kind, subject, tenant)
+
+
+@dataclass
+class Lease:
+    """The right to work on a job for as long as `epoch` is the job's."""
+
+    job: int
+    epoch: int
+    kind: str
+    subject: UUID
+    tenant: UUID
+    attempts: int
+    lost: bool = field(default=False)
+
+    def check(self) -> None:
+        """Raises LeaseLost once a heartbeat has found out."""
+        if self.lost:
+            raise LeaseLost(f"job {self.job} has another worker")
+
+    def fence(self) -> None:
+        """The last statement of a transaction with an effect; it counts as progress."""
+        self._update(lease_expires=_lease_end(), attempts=0)
+
+    def end(self, state: JobState, error: str = "") -> None:
+        """Fence and end the job, as the last statement of its last transaction."""
+        self._update(state=state, ended_at=Now(), lease_expires=None, error=error)
+
+    def release(self, seconds: float, error: str) -> None:
+        """Give the job back, to be claimed again after so many seconds."""
+        self._update(state=JobState.QUEUED, lease_expires=None, run_after=_in(seconds), error=error)
+
+    def keep(self) -> None:
+        """Heartbeat: prolong the lease, or note that it is lost."""
+        self.lost = not self._held().update(lease_expires=_lease_end())
+
+    def _held(self) -> QuerySet[Job]:
+        return Job.objects.filter(pk=self.job, epoch=self.epoch, state=JobState.RUNNING)
+
+    def _update(self, **changes: object) -> None:
+        if self._held().update(**changes) != 1:
+            raise LeaseLost(f"job {self.job} has another worker")
+
+
+def _in(seconds: float) -> CombinedExpression:
+    return Now() + Value(timedelta(seconds=seconds))
+
+
+def _lease_end() -> CombinedExpression:
+    return _in(settings.HEADRACE_LEASE_SECONDS)
+
+
+class Claims:
+    """Claims of one worker, fair between tenants.
+
+    First the tenant that has the fewest jobs running, then the one that this worker served
+    longest ago, then the one that waits longest.
+    """
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._turn = count(1)
+        self._served: dict[UUID, int] = {}
+
+    def next(self) -> Lease | None:
+        """Claim a job; None if nothing can run now."""
+        for candidate in self._candidates():
+            job = Job.objects.get(pk=candidate)
+            lease = self._take(job)
+            if lease is not None:
+                self._served[job.tenant_id] = next(self._turn)
+                return lease
+        return None
+
+    def _candidates(self) -> list[int]:
+        """The oldest runnable job of each tenant and priority, the fairest choice first."""
+        waiting = _runnable().values("priority", "tenant_id").annotate(oldest=Min("id"))
+        running = dict(_running().values_list("tenant_id").annotate(Count("id")))
+        ordered = sorted(
+            waiting,
+            key=lambda row: (
+                row["priority"],
+                running.get(row["tenant_id"], 0),
+                self._served.get(row["tenant_id"], 0),
+                row["oldest"],
+            ),
+        )
+        return [row["oldest"] for row in ordered]
+
+    def _take(self, job: Job) -> Lease | None:
+        taken = Job.objects.filter(pk=job.pk, epoch=job.epoch, state=job.state).update(
+            state=JobState.RUNNING,
+            epoch=F("epoch") + 1,
+            attempts=F("attempts") + 1,
+            lease_expires=_lease_end(),
+            worker=self._worker,
+        )
+        if not taken:
+            return None
+        return Lease(job.pk, job.epoch + 1, job.kind, job.subject, job.tenant_id, job.attempts + 1)
+
+
+def _runnable() -> QuerySet[Job]:
+    due = Q(state=JobState.QUEUED, run_after__lte=Now())
+    abandoned = Q(state=JobState.RUNNING, lease_expires__lt=Now())
+    ahead = Job.objects.filter(group=OuterRef("group"), rank__lt=OuterRef("rank"), state__in=ACTIVE)
+    return Job.objects.filter(due | abandoned).exclude(Exists(ahead)).order_by()
+
+
+def _running() -> QuerySet[Job]:
+    return Job.objects.filter(state=JobState.RUNNING, lease_expires__gte=Now()).order_by()
+
+
+@contextmanager
+def heartbeat(lease: Lease) -> Iterator[None]:
+    """Keep the lease from a thread of its own, three times in its length."""
+    stopped = threading.Event()
+
+    def beat() -> None:
+        try:
+            while not stopped.wait(settings.HEADRACE_LEASE_SECONDS / 3) and not lease.lost:
+                lease.keep()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{lease.job}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,29 @@
+"""The role that serves under row-level security (PostgreSQL)."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+from apps.core import isolation, roles
+
+
+class Command(BaseCommand):
+    help = (
+        "Make the role HEADRACE_DB_ROLE and grant it what serving needs. `migrate` does this"
+        " too; --sql prints the statements for a database whose owner may not make roles."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--sql", action="store_true", help="print the statements only")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if connection.vendor != "postgresql":
+            raise CommandError("Only PostgreSQL has roles; SQLite is guarded by triggers.")
+        if options["sql"]:
+            self.stdout.write(";\n".join(roles.statements()) + ";")
+            return
+        with isolation.as_owner():
+            roles.grant()
+        self.stdout.write(f"{roles.name()} may serve this database.")

@@ -1,0 +1,89 @@
+"""Server and worker processes side by side: the embedded default."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+GRACE_SECONDS = 20
+THREADS = 8
+
+
+class Command(BaseCommand):
+    help = "Start the HTTP server and the workers; a process that dies is started again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
+        parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", 8000)))
+        parser.add_argument(
+            "--workers", type=int, default=int(os.environ.get("HEADRACE_WORKERS", 1))
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        commands = [_server(options["host"], options["port"])]
+        commands += [_worker()] * options["workers"]
+        self.stdout.write(f"Headrace is at http://{options['host']}:{options['port']}/")
+        self.stdout.flush()
+        Family(commands).run()
+
+
+def _server(host: str, port: int) -> list[str]:
+    cores = max(os.cpu_count() or 1, 1)
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "main.wsgi:application"),
+        *("--host", host, "--port", str(port), "--workers", str(cores)),
+        *("--blocking-threads", str(THREADS), "--backpressure", "64"),
+        *("--log-level", "warning", "--respawn-failed-workers"),
+    ]
+
+
+def _worker() -> list[str]:
+    return [sys.executable, "manage.py", "worker"]
+
+
+class Family:
+    """Child processes that live and die together."""
+
+    def __init__(self, commands: list[list[str]]) -> None:
+        self._commands = commands
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._is_stopping = False
+
+    def run(self) -> None:
+        """Keep the children alive until SIGTERM or SIGINT, then end them."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._children = [_start(command) for command in self._commands]
+        while not self._is_stopping:
+            time.sleep(0.2)
+            self._revive()
+        self._end()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._is_stopping = True
+
+    def _revive(self) -> None:
+        for place, child in enumerate(self._children):
+            if child.poll() is not None and not self._is_stopping:
+                time.sleep(0.5)
+                self._children[place] = _start(self._commands[place])
+
+    def _end(self) -> None:
+        for child in self._children:
+            child.terminate()
+        for child in self._children:
+            try:
+                child.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C reaches the parent only, which ends the children in order.
+    return subprocess.Popen(command, start_new_session=True)

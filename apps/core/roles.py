@@ -1,0 +1,62 @@
+"""PostgreSQL's side of isolation: who serves, and what it may do.
+
+The serving role owns nothing, is no superuser and cannot bypass row-level security; the
+connection's own user becomes it with SET ROLE.
+"""
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from headrace.entities import ENTITIES
+
+
+def name() -> str:
+    """The serving role, quoted."""
+    return connection.ops.quote_name(settings.HEADRACE_DB_ROLE)
+
+
+def grant() -> None:
+    """Make the role if it is not there, and grant it what serving needs."""
+    # One at a time: two databases of a cluster that are set up at once share the role.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('headrace roles'))")
+        for statement in statements():
+            cursor.execute(statement)
+
+
+def statements() -> list[str]:
+    """The SQL that `grant` runs, in order."""
+    role, database = name(), connection.ops.quote_name(connection.settings_dict["NAME"])
+    return [
+        f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS;"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+        f"GRANT {role} TO CURRENT_USER",
+        f"GRANT TEMPORARY ON DATABASE {database} TO {role}",
+        f"GRANT USAGE ON SCHEMA public TO {role}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        _analyze_function(),
+        "REVOKE ALL ON FUNCTION headrace_analyze(text) FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION headrace_analyze(text) TO {role}",
+    ]
+
+
+def _analyze_function() -> str:
+    """Only an owner may ANALYZE; this does it for the serving role when a table has outgrown
+    its statistics by a fifth, so that a first load has plans for what it refers to."""
+    tables = ", ".join(f"'{entity.name}'" for entity in ENTITIES)
+    return f"""
+CREATE OR REPLACE FUNCTION headrace_analyze(target text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    known bigint; actual bigint;
+BEGIN
+    IF target NOT IN ({tables}) THEN
+        RAISE EXCEPTION 'not a target table';
+    END IF;
+    SELECT relpages, pg_relation_size(oid) / current_setting('block_size')::bigint
+    INTO known, actual FROM pg_class WHERE oid = target::regclass;
+    IF abs(actual - known) > 10 + known / 5 THEN
+        EXECUTE format('ANALYZE %I', target);
+    END IF;
+END $$"""

@@ -1,0 +1,171 @@
+"""Request bodies as streams: raw or multipart, with a length or chunked, never held in memory.
+
+Operator's note: with `Transfer-Encoding: chunked` Django's `request.read()` gives nothing, so
+the server's own stream is read.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from django.http import HttpRequest
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from apps.core.problems import Problem
+
+BLOCK = 1 << 18
+MAX_FIELD = 1_000
+_UNPRINTABLE = dict.fromkeys((*range(32), 127))
+
+
+class Body(Protocol):
+    """A file in a request. `filename` and `entity` are complete once the blocks were read."""
+
+    filename: str
+
+    @property
+    def entity(self) -> str | None: ...
+
+    def blocks(self) -> Iterator[bytes]: ...
+
+
+def body_of(request: HttpRequest) -> Body:
+    """The file that a request brings. Raises Problem for formats that are not accepted."""
+    kind, options = parse_options_header(request.headers.get("Content-Type", ""))
+    if kind == b"multipart/form-data":
+        return MultipartBody(request, options.get(b"boundary", b""))
+    if kind in (b"application/zip", b"application/x-zip-compressed"):
+        raise Problem("unsupported_format", "Send .ndjson or .ndjson.gz.")
+    return RawBody(request)
+
+
+def label(name: str) -> str:
+    """A file's name as it may be shown; it never names a place in the store."""
+    return name.translate(_UNPRINTABLE).replace("\\", "/").rpartition("/")[2][:255]
+
+
+class RawBody:
+    """The request's body is the file; X-Filename or ?entity= says what it holds."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.filename = label(unquote(request.headers.get("X-Filename", "")))
+        self.entity = request.GET.get("entity")
+        self._request = request
+
+    def blocks(self) -> Iterator[bytes]:
+        return _incoming(self._request)
+
+
+class MultipartBody:
+    """One part named `file` (or any part with a file name), and fields beside it."""
+
+    def __init__(self, request: HttpRequest, boundary: bytes) -> None:
+        if not boundary:
+            raise Problem("invalid_request", "Send multipart/form-data with its boundary.")
+        self.filename = ""
+        self._fields: dict[str, str] = {}
+        self._request = request
+        self._boundary = boundary
+
+    @property
+    def entity(self) -> str | None:
+        return self._fields.get("entity") or self._request.GET.get("entity")
+
+    def blocks(self) -> Iterator[bytes]:
+        parts = _Parts()
+        parser = MultipartParser(self._boundary, parts.callbacks())
+        for block in _incoming(self._request):
+            _feed(parser, block)
+            yield from parts.taken()
+        if not parts.is_complete:
+            raise Problem("invalid_request", "The multipart body ends too early.")
+        if parts.filename is None:
+            raise Problem("invalid_request", "Send the file as the part `file`.")
+        self.filename = label(parts.filename)
+        self._fields = parts.fields
+
+
+class _Parts:
+    """Callbacks of the parser: file data to hand on, small fields to keep."""
+
+    def __init__(self) -> None:
+        self.filename: str | None = None
+        self.fields: dict[str, str] = {}
+        self.is_complete = False
+        self._data: list[bytes] = []
+        self._header: list[bytes] = [b"", b""]
+        self._disposition: Mapping[bytes, bytes] = {}
+        self._is_file = False
+        self._value = b""
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
+            "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._take,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
+
+    def taken(self) -> list[bytes]:
+        """File data since the last call."""
+        data, self._data = self._data, []
+        return data
+
+    def _begin(self) -> None:
+        self._disposition, self._value = {}, b""
+
+    def _add(self, part: int, text: bytes) -> None:
+        self._header[part] += text
+
+    def _end_header(self) -> None:
+        if self._header[0].lower() == b"content-disposition":
+            self._disposition = parse_options_header(self._header[1])[1]
+        self._header = [b"", b""]
+
+    def _end_headers(self) -> None:
+        self._is_file = b"filename" in self._disposition
+        if self._is_file:
+            if self.filename is not None:
+                raise Problem("invalid_request", "Send one file a request.")
+            self.filename = self._disposition[b"filename"].decode(errors="replace")
+
+    def _take(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self._data.append(data[start:end])
+        else:
+            self._value += data[start:end]
+            if len(self._value) > MAX_FIELD:
+                raise Problem("invalid_request", "A field beside the file is too long.")
+
+    def _end_part(self) -> None:
+        if not self._is_file:
+            name = self._disposition.get(b"name", b"").decode(errors="replace")
+            self.fields[name] = self._value.decode(errors="replace")
+
+    def _end(self) -> None:
+        self.is_complete = True
+
+
+def _feed(parser: MultipartParser, block: bytes) -> None:
+    try:
+        parser.write(block)
+    except ValueError:  # python-multipart's errors, whose texts stay inside
+        raise Problem("invalid_request", "The multipart body is malformed.") from None
+
+
+def _incoming(request: HttpRequest) -> Iterator[bytes]:
+    stream = request.META["wsgi.input"]
+    length = request.META.get("CONTENT_LENGTH")
+    left = int(length) if length else None
+    while left != 0:
+        block = stream.read(BLOCK if left is None else min(BLOCK, left))
+        if not block:
+            break
+        yield block
+        left = None if left is None else left - len(block)
+    if left:
+        raise Problem("invalid_request", "The body ends before its Content-Length.")

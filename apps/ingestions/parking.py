@@ -1,0 +1,136 @@
+"""Parked lines: woken when the row they wait for has landed, rejected when their time is up.
+
+Against the lost wake-up (a child looks, the parent commits and wakes nobody, the child parks)
+both sides look again after their commit, and the sweep repeats it.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import numpy as np
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from apps.catalog.models import MODELS
+from apps.core import jobs
+from apps.core.isolation import tenant_reading, tenant_transaction
+from apps.core.jobs import Lease
+from apps.core.models import JobState
+from apps.ingestions import processing, sources
+from apps.ingestions.models import ENDED, LANDED, Chunk, ParkedLine
+from headrace.entities import BY_NAME, ENTITIES
+from headrace.pipeline import run
+from headrace.pipeline.errors import FailureCode, RejectCode, Retryable
+from headrace.pipeline.report import (
+    Fault,
+    LineOutcomes,
+    Lines,
+    Outcome,
+    Reject,
+    SegmentReport,
+)
+
+WAKE = "wake"
+PARENTS = {reference.entity for entity in ENTITIES for reference in entity.references}
+
+
+def sweep() -> None:
+    """Queue a wake for every chunk with parked lines that can land or whose time is up."""
+    for chunk in Chunk.objects.filter(parked__gt=0, state__in=ENDED):
+        wake_ready(chunk)
+
+
+def wake_waiting(tenant: UUID, entity: str) -> None:
+    """Rows of `entity` have landed: wake the chunks that waited for them."""
+    if entity not in PARENTS:
+        return
+    for chunk in Chunk.objects.filter(tenant_id=tenant, parked__gt=0, state__in=ENDED):
+        wake_ready(chunk)
+
+
+def wake_ready(chunk: Chunk) -> None:
+    """Queue a wake for the chunk if one of its parked lines can land, or has waited too long."""
+    with tenant_reading(chunk.tenant_id):
+        is_due = _ready(chunk).exists() or _expired(chunk).exists()
+    if is_due:
+        jobs.enqueue_once(WAKE, chunk.id, chunk.tenant_id)
+
+
+def process(lease: Lease) -> None:
+    """The job: land what can land now, reject what waited too long."""
+    chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
+    while len(lines := _lines(chunk, _ready)):
+        _wake(chunk, lease, lines)
+        wake_waiting(chunk.tenant_id, chunk.entity)
+    while len(lines := _lines(chunk, _expired)):
+        _expire(chunk, lease, lines)
+    with tenant_transaction(chunk.tenant_id):
+        lease.end(JobState.DONE)
+
+
+def give_up(lease: Lease, code: FailureCode, message: str, received: int) -> None:
+    """The lines stay parked, for the next sweep or until their time is up."""
+    with tenant_transaction(lease.tenant):
+        lease.end(JobState.FAILED, f"{code}: {message}")
+
+
+def _ready(chunk: Chunk) -> QuerySet[ParkedLine]:
+    """The chunk's parked lines whose row is there."""
+    is_there = Q()
+    for reference in BY_NAME[chunk.entity].references:
+        parents = MODELS[reference.entity].objects.filter(
+            **{BY_NAME[reference.entity].key: OuterRef("key")}
+        )
+        is_there |= Q(entity=reference.entity) & Q(Exists(parents))
+    return ParkedLine.objects.filter(chunk=chunk).filter(is_there)
+
+
+def _expired(chunk: Chunk) -> QuerySet[ParkedLine]:
+    return ParkedLine.objects.filter(chunk=chunk, expires_at__lt=timezone.now())
+
+
+def _lines(chunk: Chunk, selected: Callable[[Chunk], QuerySet[ParkedLine]]) -> Lines:
+    """The first of the selected lines, as many as a segment holds."""
+    with tenant_reading(chunk.tenant_id):
+        chosen = selected(chunk).order_by("line").values_list("line", flat=True)
+        return np.array(chosen[: processing.dialect().segment_rows], np.int64)
+
+
+def _wake(chunk: Chunk, lease: Lease, lines: Lines) -> None:
+    def record(report: SegmentReport) -> None:
+        _settle(chunk, lines, report)
+
+    ledger = processing.ChunkLedger(chunk, lease)
+    with sources.scratch(lease.job) as folder:
+        run.wake(processing.load_of(chunk), processing.dialect(), ledger, lines, folder, record)
+
+
+def _expire(chunk: Chunk, lease: Lease, lines: Lines) -> None:
+    with processing.fenced(lease):
+        parked = ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist())
+        report = SegmentReport(rejects=[_too_late(line) for line in parked])
+        report.add(Outcome.REJECTED, lines)
+        _settle(chunk, lines, report)
+
+
+def _too_late(parked: ParkedLine) -> Reject:
+    message = f"expected the id of one of your {parked.entity}; none came in time"
+    fault = Fault(RejectCode.REFERENCE_MISSING, parked.field, str(parked.key), message)
+    return Reject.of(parked.line, parked.offset, "parked", (fault,))
+
+
+def _settle(chunk: Chunk, lines: Lines, report: SegmentReport) -> None:
+    """Give parked lines the outcomes of a report, in the transaction that landed it."""
+    locked = Chunk.objects.select_for_update().get(pk=chunk.pk)
+    parked = ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist())
+    if parked.delete()[0] != len(lines):
+        raise Retryable("another worker has woken some of these lines")
+    outcomes = LineOutcomes.unpack(bytes(locked.outcomes))
+    for outcome, decided in report.outcomes.items():
+        outcomes.mark(decided, outcome)
+    processing.keep_report(chunk, report, taken_from=Outcome.PARKED)
+    locked.refresh_from_db()
+    state = locked.state
+    if state in LANDED:
+        state = processing.landed_state(locked.rejected)
+    Chunk.objects.filter(pk=chunk.pk).update(outcomes=outcomes.pack(), state=state)

@@ -1,0 +1,212 @@
+"""What ingestion does on request: open an upload, receive a file."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from apps.core import idempotency, jobs
+from apps.core.idempotency import Answer, Key
+from apps.core.problems import Problem
+from apps.ingestions import sources
+from apps.ingestions.bodies import Body
+from apps.ingestions.models import Chunk, ChunkState, MissingParent, Upload
+from apps.tenants.models import Tenant
+from headrace.entities import BY_NAME, ENTITIES, entity_of_file
+from headrace.pipeline.formats.compression import GZIP_MAGIC
+from headrace.schema import load_ranks
+from headrace.storage.base import StoreFull
+
+INGEST = "ingest"
+RANKS = load_ranks(ENTITIES)
+ENDINGS = (".ndjson", ".jsonl", ".json")
+
+
+def open_upload(tenant: UUID, on_missing_parent: MissingParent, key: Key | None) -> Answer:
+    """Open an upload that files can join. Raises Problem."""
+    upload = Upload(tenant_id=tenant, on_missing_parent=on_missing_parent)
+    answer = _answer(upload, {"status": "open"})
+    print_ = idempotency.fingerprint("upload", on_missing_parent)
+    try:
+        with transaction.atomic():
+            upload.save(force_insert=True)
+            if key:
+                idempotency.keep(key, print_, answer)
+    except IntegrityError:
+        if key is None:
+            raise
+        return idempotency.replay(key, print_)
+    return answer
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file on its way in, as its sender describes it.
+
+    What the body says of itself (its name, a field `entity`) is known once it has been read.
+    """
+
+    tenant: UUID
+    key: Key
+    token: str | None
+    encoding: str
+    body: Body
+
+    @property
+    def filename(self) -> str:
+        return self.body.filename
+
+    @property
+    def entity(self) -> str | None:
+        return self.body.entity
+
+
+class Reception:
+    """Takes in one body: hashes, counts and limits it on its way to the store."""
+
+    def __init__(self) -> None:
+        self.id = uuid4()
+        self.bytes = 0
+        self.beginning = b""
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def store(self, tenant: UUID, blocks: Iterable[bytes]) -> str:
+        """Keep the blocks; returns the object's key. Raises Problem; nothing is kept then."""
+        key = f"sources/{tenant}/{self.id}"
+        try:
+            sources.store().put(key, self._watched(blocks))
+        except StoreFull:
+            raise Problem("store_full", "Try again later, or ask the operator for room.") from None
+        return key
+
+    def skim(self, blocks: Iterable[bytes]) -> None:
+        """Only hash and count."""
+        for _ in self._watched(blocks):
+            pass
+
+    def _watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self.bytes += len(block)
+            if self.bytes > settings.HEADRACE_MAX_BODY_BYTES:
+                limit = settings.HEADRACE_MAX_BODY_BYTES
+                raise Problem("too_large", f"Send files of at most {limit:,} bytes.")
+            self._digest.update(block)
+            self.beginning = self.beginning or block[: len(GZIP_MAGIC)]
+            yield block
+
+
+def receive(delivery: Delivery) -> Answer:
+    """Store a file and queue it, once for its idempotency key. Raises Problem."""
+    reception = Reception()
+    if idempotency.is_known(delivery.key):
+        reception.skim(delivery.body.blocks())
+        return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
+    source = reception.store(delivery.tenant, delivery.body.blocks())
+    try:
+        return _accept(delivery, reception, source)
+    except IntegrityError:
+        sources.store().delete(source)
+        return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
+    except BaseException:
+        sources.store().delete(source)
+        raise
+
+
+def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
+    """Chunk, job and idempotency key in one transaction: all of them or none."""
+    entity = _entity(delivery)
+    compression = _compression(delivery, reception)
+    with transaction.atomic():
+        upload = _joined(delivery)
+        chunk = Chunk(
+            id=reception.id,
+            upload=upload,
+            tenant_id=delivery.tenant,
+            number=_next_number(delivery.tenant),
+            entity=entity,
+            filename=delivery.filename,
+            compression=compression,
+            source=source,
+            bytes=reception.bytes,
+            sha256=reception.sha256,
+        )
+        chunk.save(force_insert=True)
+        jobs.enqueue(INGEST, chunk.id, delivery.tenant, group=upload.id, rank=RANKS[chunk.entity])
+        answer = _answer(upload, _described(chunk))
+        idempotency.keep(delivery.key, _fingerprint(delivery, reception), answer)
+    return answer
+
+
+def _fingerprint(delivery: Delivery, reception: Reception) -> str:
+    """The file and what is to be done with it; multipart boundaries differ per retry."""
+    return idempotency.fingerprint(
+        "file", reception.sha256, _entity(delivery), delivery.token or "", delivery.encoding
+    )
+
+
+def _joined(delivery: Delivery) -> Upload:
+    if delivery.token is None:
+        return Upload.objects.create(tenant_id=delivery.tenant)
+    upload = Upload.objects.filter(tenant_id=delivery.tenant, token=delivery.token).first()
+    if upload is None:
+        raise Problem("not_found", "Open an upload with POST /api/v1/ingest/sessions/.")
+    return upload
+
+
+def _next_number(tenant: UUID) -> int:
+    Tenant.objects.filter(pk=tenant).update(last_number=F("last_number") + 1)
+    return Tenant.objects.values_list("last_number", flat=True).get(pk=tenant)
+
+
+def _entity(delivery: Delivery) -> str:
+    named, label = delivery.entity, delivery.filename
+    known = BY_NAME.get(named) if named else entity_of_file(label)
+    if known is None:
+        raise Problem(
+            "unknown_entity",
+            f"Name the record type: ?entity= with one of {', '.join(BY_NAME)},"
+            " or a file name that begins with it.",
+        )
+    return known.name
+
+
+def _compression(delivery: Delivery, reception: Reception) -> str:
+    """ "gzip" or "". The bytes decide; the name and the header must not contradict them."""
+    if not reception.bytes:
+        raise Problem("empty_file", "Send at least one line.")
+    name, is_gzip = delivery.filename.lower(), reception.beginning == GZIP_MAGIC
+    if delivery.encoding not in ("", "identity", "gzip"):
+        raise Problem("unsupported_format", "Send Content-Encoding: gzip, or none.")
+    claimed = name.endswith(".gz") or delivery.encoding == "gzip"
+    if claimed and not is_gzip:
+        raise Problem("unsupported_format", "The file is said to be gzip but is not.")
+    plain_name = name.removesuffix(".gz")
+    if "." in plain_name and not plain_name.endswith(ENDINGS):
+        raise Problem("unsupported_format", "Send .ndjson or .ndjson.gz.")
+    return "gzip" if is_gzip else ""
+
+
+def _answer(upload: Upload, facts: dict[str, object]) -> Answer:
+    location = f"/api/v1/ingest/sessions/{upload.token}/status/"
+    content = {"upload_token": upload.token, **facts, "status_url": location}
+    return Answer(201, json.dumps(content), location)
+
+
+def _described(chunk: Chunk) -> dict[str, object]:
+    return {
+        "chunk_id": str(chunk.id),
+        "entity": chunk.entity,
+        "filename": chunk.filename,
+        "bytes": chunk.bytes,
+        "sha256": chunk.sha256,
+        "status": ChunkState.RECEIVED.value,
+    }

@@ -1,0 +1,112 @@
+"""Tenants of a tenants.csv into the database, with the keys to ingest as them."""
+
+import csv
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from apps.tenants import keys
+from apps.tenants.models import Tenant
+
+_REQUIRED = {"tenant_id", "name"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Create or update the tenants of a CSV file with the columns tenant_id and name, and"
+        " show their API keys: the documented demo keys while HEADRACE_DEMO_KEYS is on, else"
+        " a new key, once, for each tenant that has none. Hashes in the file are no keys."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--file", required=True, type=Path, help="path of tenants.csv")
+        parser.add_argument("--keys-out", type=Path, help="write tenant_id,name,api_key here too")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        rows = _read(options["file"])
+        self.stdout.write(f"Loading tenants from: {options['file']}")
+        self.stdout.write(f"Found {len(rows)} tenants in CSV file")
+        with transaction.atomic():
+            counts, shown = self._load(rows)
+        self.stdout.write(
+            f"Successfully processed tenants: {counts['created']} created,"
+            f" {counts['updated']} updated, {counts['skipped']} skipped"
+        )
+        self._show(shown)
+        if options["keys_out"]:
+            _write_keys(options["keys_out"], shown)
+
+    def _load(
+        self, rows: list[tuple[UUID, str]]
+    ) -> tuple[dict[str, int], list[tuple[Tenant, str]]]:
+        counts = {"created": 0, "updated": 0, "skipped": 0}
+        shown = []
+        for tenant_id, name in rows:
+            tenant, outcome = _save(tenant_id, name)
+            counts[outcome] += 1
+            if key := _key_to_show(tenant):
+                shown.append((tenant, key))
+        return counts, shown
+
+    def _show(self, shown: list[tuple[Tenant, str]]) -> None:
+        if not shown:
+            self.stdout.write("Every tenant already has a key; keys are shown only once.")
+            return
+        self.stdout.write("\n" + "=" * 80)
+        self.stdout.write("TENANT API KEYS FOR INGESTION")
+        self.stdout.write("=" * 80)
+        for tenant, key in shown:
+            self.stdout.write(f"Tenant: {tenant.name}\nAPI Key: {key}\n{'-' * 80}")
+
+
+def _read(path: Path) -> list[tuple[UUID, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if missing := _REQUIRED - set(reader.fieldnames or ()):
+                raise CommandError(f"{path} has no column {', '.join(sorted(missing))}")
+            return [_tenant(path, reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _tenant(path: Path, line: int, row: dict[str, str]) -> tuple[UUID, str]:
+    try:
+        tenant = UUID(row["tenant_id"])
+    except ValueError:
+        raise CommandError(f"{path}, line {line}: tenant_id is not a UUID") from None
+    name = (row["name"] or "").strip()
+    if not 0 < len(name) <= 255:
+        raise CommandError(f"{path}, line {line}: name must have 1 to 255 characters")
+    return tenant, name
+
+
+def _save(tenant_id: UUID, name: str) -> tuple[Tenant, str]:
+    tenant, created = Tenant.objects.get_or_create(tenant_id=tenant_id, defaults={"name": name})
+    if created:
+        return tenant, "created"
+    if tenant.name == name:
+        return tenant, "skipped"
+    tenant.name = name
+    tenant.save(update_fields=["name", "updated_at"])
+    return tenant, "updated"
+
+
+def _key_to_show(tenant: Tenant) -> str | None:
+    if settings.HEADRACE_DEMO_KEYS:
+        return keys.allow_demo_key(tenant)
+    return None if keys.has_key(tenant) else keys.mint(tenant)
+
+
+def _write_keys(path: Path, shown: list[tuple[Tenant, str]]) -> None:
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("tenant_id", "name", "api_key"))
+        writer.writerows((tenant.tenant_id, tenant.name, key) for tenant, key in shown)

@@ -1,0 +1,74 @@
+"""The database of the environment: DATABASE_URL, the documents' DB_* variables, or SQLite."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+ENGINES = {
+    "postgresql": "django.db.backends.postgresql",
+    "postgres": "django.db.backends.postgresql",
+    "sqlite": "django.db.backends.sqlite3",
+    "sqlite3": "django.db.backends.sqlite3",
+}
+
+
+class UnusableDatabase(Exception):
+    """The environment names a database that Headrace cannot use; the message says what to do."""
+
+
+def from_environment(environment: Mapping[str, str], home: Path) -> dict[str, Any]:
+    """Django's settings of the default database. Raises UnusableDatabase."""
+    if url := environment.get("DATABASE_URL"):
+        return _completed(_from_url(url))
+    if engine := environment.get("DB_ENGINE"):
+        return _completed(_from_parts(engine, environment, home))
+    return _completed({"ENGINE": ENGINES["sqlite"], "NAME": str(home / "headrace.sqlite3")})
+
+
+def _from_url(url: str) -> dict[str, Any]:
+    """The URL's parts. A password may hold any character, `@` included, escaped or not."""
+    scheme, _, rest = url.partition("://")
+    engine = _engine(scheme.partition("+")[0])
+    if engine == ENGINES["sqlite"]:
+        return {"ENGINE": engine, "NAME": unquote(rest.removeprefix("/")) or ":memory:"}
+    credentials, _, place = rest.rpartition("@")
+    user, _, password = credentials.partition(":")
+    parts = urlsplit(f"//{place}")
+    return {
+        "ENGINE": engine,
+        "NAME": unquote(parts.path.removeprefix("/")),
+        "USER": unquote(user),
+        "PASSWORD": unquote(password),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or ""),
+    }
+
+
+def _from_parts(engine: str, environment: Mapping[str, str], home: Path) -> dict[str, Any]:
+    name = environment.get("DB_NAME") or str(home / "headrace.sqlite3")
+    keys = {"USER": "DB_USER", "PASSWORD": "DB_PASSWORD", "HOST": "DB_HOST", "PORT": "DB_PORT"}
+    found = {key: environment.get(variable, "") for key, variable in keys.items()}
+    return {"ENGINE": _engine(engine.rpartition(".")[2]), "NAME": name, **found}
+
+
+def _engine(name: str) -> str:
+    try:
+        return ENGINES[name]
+    except KeyError:
+        raise UnusableDatabase(
+            f"Headrace has no dialect for {name!r} yet: set DATABASE_URL to postgresql://… or"
+            " sqlite:///…, or leave it out for SQLite under HEADRACE_HOME"
+        ) from None
+
+
+def _completed(database: dict[str, Any]) -> dict[str, Any]:
+    if database["ENGINE"] == ENGINES["sqlite"]:
+        options = {
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+            " PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
+            "transaction_mode": "IMMEDIATE",
+        }
+        return {**database, "OPTIONS": options}
+    return {**database, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}

@@ -1,0 +1,21 @@
+"""Every address of the service. What is not here, and in the OpenAPI document, is not there."""
+
+from django.urls import include, path
+from drf_spectacular import views as openapi
+
+from apps.core import health, problems
+
+handler404 = problems.not_found
+handler500 = problems.server_error
+
+urlpatterns = [
+    path("", health.home),
+    path("health/", health.ready),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+    path("api/v1/ingest/", include("apps.ingestions.urls")),
+    path("api/schema/", openapi.SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/swagger-ui/", openapi.SpectacularSwaggerView.as_view(url_name="schema")),
+    path("api/docs/", openapi.SpectacularSwaggerView.as_view(url_name="schema")),
+    path("api/redoc/", openapi.SpectacularRedocView.as_view(url_name="schema")),
+]
