@@ -405,6 +405,12 @@ def test_emails_are_unique_per_tenant_and_belong_to_nobody(records):
     assert all(re.fullmatch(r"[a-z]+\.[a-z]+\d+@example\.(com|org|net)", e) for e in emails)
 
 
+def test_emails_are_unique_where_names_repeat(tmp_path):
+    customers = _records_of(made(tmp_path, tenants=1, customers_per_tenant=3_000), "customers")
+    assert len({row["name"] for row in customers}) < 3_000
+    assert len({row["email"] for row in customers}) == 3_000
+
+
 def test_skus_and_order_numbers_have_the_documented_form(records):
     assert all(re.fullmatch(r"[A-Z]{3}\d{6}", row["sku"]) for row in records["products"])
     numbers = [row["external_order_id"] for row in records["orders"]]
@@ -591,9 +597,12 @@ def test_data_files_of_somebody_else_are_neither_removed_nor_mixed_with(tmp_path
     assert contents(tmp_path) == {name: b"mine"}
 
 
-def test_a_stranger_beside_a_dataset_keeps_that_dataset_from_being_removed(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["orders_mine.ndjson", "orders_0f2b8c1e-3f2b-4c1e-9f2b-3f2b8c1e3f2b_chunk_0000.ndjson"]
+)
+def test_a_stranger_beside_a_dataset_keeps_that_dataset_from_being_removed(tmp_path, name):
     made(tmp_path)
-    (tmp_path / "orders_mine.ndjson").write_text("mine")
+    (tmp_path / name).write_text("mine")
     before = contents(tmp_path)
     assert run(tmp_path, seed=7).exit_code == 2
     assert contents(tmp_path) == before

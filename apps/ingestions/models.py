@@ -93,7 +93,7 @@ class Chunk(Counters):
     message = models.TextField(default="")
     lines_received = models.BigIntegerField(default=0)
     is_planned = models.BooleanField(default=False)
-    outcomes = models.BinaryField(default=bytes)
+    outcomes = models.BinaryField(default=b"")
     unknown_keys = models.JSONField(default=dict)
     reject_codes = models.JSONField(default=dict)
     received_at = models.DateTimeField(db_default=Now())

@@ -180,9 +180,9 @@ class ChunkLedger:
     def finish(self) -> None:
         with fenced(self._lease) as raw:
             dialect().refresh_statistics(raw, BY_NAME[self._chunk.entity])
-        outcomes = merged_outcomes(self._chunk)
         with tenant_transaction(self._chunk.tenant_id):
             self._chunk.refresh_from_db()
+            outcomes = merged_outcomes(self._chunk)
             _check_sums(self._chunk, outcomes)
             Chunk.objects.filter(pk=self._chunk.pk).update(
                 state=landed_state(self._chunk.rejected),

@@ -1,0 +1,64 @@
+"""Fixtures: databases of every dialect for the engine, whole services for the rest."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import road, servers, service
+
+DIALECTS = ("sqlite", "postgresql")
+SHARED = service.ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server on which databases may be made."""
+    with servers.postgresql() as url:
+        if url is None:
+            pytest.skip("NO POSTGRESQL: set TEST_DATABASE_URL, or install the dev requirements")
+        yield url
+
+
+@pytest.fixture(params=DIALECTS)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[road.Database]:
+    """A fresh database of each dialect, for the engine on a bare connection."""
+    if request.param == "sqlite":
+        with road.sqlite_database(tmp_path / "test.sqlite3") as opened:
+            yield opened
+    else:
+        server = request.getfixturevalue("postgresql_server")
+        with road.postgresql_database(server) as opened:
+            yield opened
+
+
+@pytest.fixture(params=DIALECTS, scope="session")
+def running_service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[service.Service]:
+    """One service of each dialect for all tests that leave it as it was: use a new tenant."""
+    server = None
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgresql_server")
+    with service.running(tmp_path_factory.mktemp(request.param), server) as opened:
+        yield opened
+
+
+@pytest.fixture
+def merchant(running_service: service.Service) -> service.Merchant:
+    """A new tenant of the running service."""
+    return running_service.add_tenant()
+
+
+@pytest.fixture
+def stranger(running_service: service.Service) -> service.Merchant:
+    """Another new tenant, with a valid key of its own."""
+    return running_service.add_tenant(name="A stranger")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data beside the project, where it is there."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("NO SHARED DATA beside the project: tests on real input are skipped")
+    return SHARED / "data"

@@ -1,0 +1,197 @@
+"""The whole service as its users meet it: real processes, a real database, HTTP."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx2
+import psycopg
+
+from tests.servers import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Service:
+    """A running server and its workers; `environment` is what its processes see."""
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = environment
+        self._process: subprocess.Popen | None = None
+        self._http = httpx2.Client(base_url=self.url, timeout=60)
+
+    @property
+    def is_postgresql(self) -> bool:
+        return "DATABASE_URL" in self.environment
+
+    def manage(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+        """Run manage.py; the result has its text."""
+        command = [sys.executable, "manage.py", *map(str, arguments)]
+        result = subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        if check and result.returncode:
+            raise AssertionError(f"{command} ended with {result.returncode}: {result.stderr}")
+        return result
+
+    def start(self, workers: int = 1) -> None:
+        command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
+        with (self.home / "serve.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--workers", str(workers)],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(40)
+            self._process = None
+
+    def add_tenant(self, tenant: UUID | None = None, name: str = "A shop") -> "Merchant":
+        tenant = tenant or uuid4()
+        path = self.home / f"tenants-{tenant}.csv"
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("tenant_id", "name"), (tenant, name)])
+        self.manage("load_tenants", "--file", path)
+        return Merchant(self, tenant, f"api_key_{tenant}")
+
+    def request(self, method: str, path: str, **options) -> httpx2.Response:
+        return self._http.request(method, path, **options)
+
+    def worker_pids(self) -> list[int]:
+        """The process ids of the workers that this service started."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        pids = map(int, children.read_text().split())
+        return [pid for pid in pids if b"\0worker\0" in _command_line(pid)]
+
+    def log(self) -> str:
+        path = self.home / "headrace.log"
+        return path.read_text() if path.exists() else ""
+
+    def _wait_until_ready(self) -> None:
+        for _ in range(300):
+            try:
+                if self.request("GET", "/health/ready").status_code == 200:
+                    return
+            except httpx2.TransportError:
+                time.sleep(0.1)
+        raise AssertionError((self.home / "serve.log").read_text())
+
+
+class Merchant:
+    """A tenant with its key, calling the service."""
+
+    def __init__(self, service: Service, tenant: UUID, key: str) -> None:
+        self.service = service
+        self.tenant = tenant
+        self.key = key
+
+    def request(self, method: str, path: str, **options) -> httpx2.Response:
+        headers = {"X-API-Key": self.key, **options.pop("headers", {})}
+        return self.service.request(method, f"/api/v1{path}", headers=headers, **options)
+
+    def send(
+        self,
+        filename: str,
+        data: bytes,
+        *,
+        key: str | None = None,
+        token: str | None = None,
+        **headers: str,
+    ) -> httpx2.Response:
+        """POST a raw body with a fresh idempotency key, unless one is given."""
+        named = {"X-Filename": filename, "Idempotency-Key": key or uuid4().hex}
+        if token:
+            named["Upload-Token"] = token
+        return self.request(
+            "POST", "/ingest/comprehensive/", content=data, headers={**named, **headers}
+        )
+
+    def open_upload(self, **options) -> str:
+        response = self.request("POST", "/ingest/sessions/", json=options)
+        assert response.status_code == 201, response.text
+        return response.json()["upload_token"]
+
+    def status(self, token: str) -> dict:
+        response = self.request("GET", f"/ingest/sessions/{token}/status/")
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def rejects(self, token: str, **parameters) -> list[dict]:
+        response = self.request("GET", f"/ingest/sessions/{token}/rejects/", params=parameters)
+        assert response.status_code == 200, response.text
+        return [json.loads(line) for line in response.text.splitlines()]
+
+    def wait(self, token: str, seconds: float = 60) -> dict:
+        """The upload's status once it is finished."""
+        end = time.monotonic() + seconds
+        while not (status := self.status(token))["finished"]:
+            if time.monotonic() > end:
+                raise AssertionError(f"not finished: {status}\n{self.service.log()[-4000:]}")
+            time.sleep(0.1)
+        return status
+
+    def load(self, filename: str, data: bytes, **options) -> dict:
+        """Send one file and wait for the end of its upload."""
+        response = self.send(filename, data, **options)
+        assert response.status_code == 201, response.text
+        return self.wait(response.json()["upload_token"])
+
+
+@contextmanager
+def running(home: Path, server: str | None = None, **environment: str) -> Iterator[Service]:
+    """A service with a database of its own: SQLite under `home`, or one on this server."""
+    if server is None:
+        with _service(home, environment) as service:
+            yield service
+        return
+    name = f"headrace_test_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as administrator:
+        administrator.execute(f"CREATE DATABASE {name}")
+    try:
+        url = f"{server.rpartition('/')[0]}/{name}"
+        with _service(home, {"DATABASE_URL": url, **environment}) as service:
+            yield service
+    finally:
+        with psycopg.connect(server, autocommit=True) as administrator:
+            administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def _service(home: Path, environment: dict[str, str]) -> Iterator[Service]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DB_", "DATABASE_", "HEADRACE_", "DJANGO_"))
+    }
+    service = Service(home, {**inherited, "HEADRACE_HOME": str(home), **environment})
+    service.manage("migrate", "--verbosity", "0")
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
