@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psycopg
 from psycopg import errors
+from psycopg.rows import tuple_row
 
 from headrace.pipeline.dialects import statements
 from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
@@ -112,7 +113,7 @@ class PostgreSQL:
         }
 
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
-        with connection.cursor() as cursor:
+        with _cursor(connection) as cursor:
             cursor.execute(_TRANSACTION + _staging_table(entity))
             cursor.execute(f"DELETE FROM {entity.name}_staging")
             with cursor.copy(_copy(entity)) as copy:
@@ -143,13 +144,13 @@ class PostgreSQL:
         return [Span(*row) for row in rows]
 
     def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
-        with connection.cursor() as cursor:
+        with _cursor(connection) as cursor:
             cursor.execute(
                 f"DELETE FROM {entity.name}_staging WHERE line = ANY(%s)", [lines.tolist()]
             )
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
-        with connection.cursor(binary=True) as cursor:
+        with _cursor(connection, binary=True) as cursor:
             cursor.execute(_write(load.entity, mask), _parameters(load, mask))
             inserted, updated = cursor.fetchone()
         return Written(_lines(inserted), _lines(updated))
@@ -158,11 +159,11 @@ class PostgreSQL:
         return _packed(connection, load, statements.equal(SPELLING, load.entity, mask), mask)
 
     def renew(self, connection: Connection, load: Load) -> None:
-        with connection.cursor() as cursor:
+        with _cursor(connection) as cursor:
             cursor.execute(statements.renew(SPELLING, load.entity), _parameters(load))
 
     def serialize(self, connection: Connection, load: Load) -> None:
-        with connection.cursor() as cursor:
+        with _cursor(connection) as cursor:
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
                 [f"{load.tenant} {load.entity.name}"],
@@ -170,7 +171,7 @@ class PostgreSQL:
 
     def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
         """Only an owner may ANALYZE; `headrace_analyze` does it for others, if it is due."""
-        with connection.cursor() as cursor:
+        with _cursor(connection) as cursor:
             cursor.execute("SELECT headrace_analyze(%s)", [entity.name])
 
     def translated(self, error: Exception) -> HeadraceError | None:
@@ -306,15 +307,22 @@ def _parameters(load: Load, mask: int = 0) -> dict[str, Any]:
     return {"tenant": str(load.tenant), "sequence": load.sequence, "mask": mask}
 
 
+def _cursor(connection: Connection, *, binary: bool = False) -> psycopg.Cursor[Any]:
+    """A server-side-binding cursor, whatever kind the lender's connection makes by itself."""
+    cursor: psycopg.Cursor[Any] = psycopg.Cursor(connection, row_factory=tuple_row)
+    cursor.format = psycopg.pq.Format(binary)
+    return cursor
+
+
 def _all(connection: Connection, load: Load, statement: str) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
+    with _cursor(connection) as cursor:
         cursor.execute(statement, _parameters(load))
         return list(cursor.fetchall())
 
 
 def _packed(connection: Connection, load: Load, statement: str, mask: int = 0) -> Lines:
     """The lines that a statement selects, in eight bytes each instead of a tuple each."""
-    with connection.cursor(binary=True) as cursor:
+    with _cursor(connection, binary=True) as cursor:
         cursor.execute(
             f"SELECT string_agg(int8send(line), '') FROM ({statement}) found",
             _parameters(load, mask),
