@@ -11,7 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Value
+from django.db.models import QuerySet, Value
 from django.db.models.functions import Now
 
 from apps.core.models import IdempotencyKey
@@ -84,7 +84,7 @@ def replay(key: Key, print_: str) -> Answer:
     return Answer(row.status, row.body, row.location, replayed=True)
 
 
-def _rows(key: Key, *, live: bool = True):  # type: ignore[no-untyped-def]
+def _rows(key: Key, *, live: bool = True) -> QuerySet[IdempotencyKey]:
     cutoff = Now() - Value(timedelta(hours=settings.HEADRACE_IDEMPOTENCY_HOURS))
     age = {"created_at__gte" if live else "created_at__lt": cutoff}
     return IdempotencyKey.objects.filter(tenant_id=key.tenant, scope=key.scope, key=key.text, **age)

@@ -34,6 +34,7 @@ from apps.ingestions.models import (
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME
 from headrace.pipeline import dialects, report, run
+from headrace.pipeline.dialects.base import Dialect
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import (
@@ -88,12 +89,12 @@ def merged_outcomes(chunk: Chunk) -> LineOutcomes:
     outcomes = LineOutcomes.unpack(bytes(chunk.outcomes))
     landed = Segment.objects.filter(chunk=chunk).exclude(report=None)
     for blob in landed.values_list("report", flat=True).iterator():
-        for outcome, lines in unpack_segment(bytes(blob)):
+        for outcome, lines in unpack_segment(bytes(blob or b"")):
             outcomes.mark(lines, outcome)
     return outcomes
 
 
-def dialect() -> dialects.Dialect:
+def dialect() -> Dialect:
     """The dialect of the configured database."""
     return dialects.dialect(connection.vendor)
 

@@ -41,8 +41,7 @@ class EntityStatus(serializers.Serializer):
     outcomes = OutcomeCounts()
 
 
-class ChunkStatus(EntityStatus):
-    files = None
+class ChunkStatus(serializers.Serializer):
     chunk_id = serializers.UUIDField()
     filename = serializers.CharField()
     entity = serializers.ChoiceField(sorted(BY_NAME))
@@ -50,6 +49,8 @@ class ChunkStatus(EntityStatus):
     code = serializers.CharField(allow_null=True)
     message = serializers.CharField(allow_null=True)
     bytes = serializers.IntegerField()
+    lines_received = serializers.IntegerField()
+    outcomes = OutcomeCounts()
 
 
 class FileCounts(serializers.Serializer):
@@ -76,12 +77,15 @@ class UploadStatus(serializers.Serializer):
     chunks = ChunkStatus(many=True)
 
 
-class UploadPage(serializers.Serializer):
-    class Item(OpenedUpload):
-        created_at = serializers.DateTimeField()
+class ListedUpload(OpenedUpload):
+    created_at = serializers.DateTimeField()
 
-    data = Item(many=True)
-    next_cursor = serializers.CharField(allow_null=True)
+
+UploadPage = type(
+    "UploadPage",
+    (serializers.Serializer,),
+    {"data": ListedUpload(many=True), "next_cursor": serializers.CharField(allow_null=True)},
+)
 
 
 class RejectedLine(serializers.Serializer):

@@ -20,6 +20,7 @@ from apps.ingestions import selectors, services
 from apps.ingestions import serializers as shapes
 from apps.ingestions.bodies import body_of
 from apps.ingestions.models import MissingParent, Upload
+from apps.tenants.authentication import tenant_of
 from headrace.entities import BY_NAME
 
 PAGE = 50
@@ -69,7 +70,7 @@ class Files(APIView):
         },
     )
     def post(self, request: Request) -> HttpResponse:
-        tenant = request.user.tenant
+        tenant = tenant_of(request)
         key = idempotency.read_key(tenant, "file", request.headers.get("Idempotency-Key"))
         if key is None:
             raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
@@ -95,7 +96,7 @@ class Uploads(APIView):
     def post(self, request: Request) -> HttpResponse:
         asked = shapes.OpenUpload(data=request.data)
         asked.is_valid(raise_exception=True)
-        tenant = request.user.tenant
+        tenant = tenant_of(request)
         key = idempotency.read_key(tenant, "upload", request.headers.get("Idempotency-Key"))
         policy = MissingParent(asked.validated_data["on_missing_parent"])
         return _sent(services.open_upload(tenant, policy, key))
@@ -107,7 +108,7 @@ class Uploads(APIView):
     )
     def get(self, request: Request) -> Response:
         rows, cursor = selectors.uploads(
-            request.user.tenant, request.query_params.get("cursor"), PAGE
+            tenant_of(request), request.query_params.get("cursor"), PAGE
         )
         return Response({"data": [_listed(upload) for upload in rows], "next_cursor": cursor})
 
@@ -118,7 +119,7 @@ class UploadStatus(APIView):
         responses={200: shapes.UploadStatus, 304: None, **dict.fromkeys((401, 404), PROBLEM)},
     )
     def get(self, request: Request, token: str) -> HttpResponse:
-        upload = selectors.upload_of(request.user.tenant, token)
+        upload = selectors.upload_of(tenant_of(request), token)
         content = json.dumps(selectors.status(upload)).encode()
         etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         if request.headers.get("If-None-Match") == etag:
@@ -140,7 +141,7 @@ class Rejects(APIView):
         },
     )
     def get(self, request: Request, token: str) -> HttpResponseBase:
-        upload = selectors.upload_of(request.user.tenant, token)
+        upload = selectors.upload_of(tenant_of(request), token)
         chunk = _uuid(request.query_params.get("chunk"))
         lines = selectors.rejects(upload, chunk, request.query_params.get("code"))
         return StreamingHttpResponse(lines, content_type="application/x-ndjson")

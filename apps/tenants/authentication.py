@@ -43,6 +43,13 @@ def _key(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def tenant_of(request: Request) -> UUID:
+    """The tenant of an authenticated request."""
+    caller = request.user
+    assert isinstance(caller, Caller)
+    return caller.tenant
+
+
 class HasTenant(BasePermission):
     """Deny by default: only callers with a tenant pass."""
 

@@ -5,7 +5,7 @@ parked or refused must not have superseded an earlier one that can land.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -63,12 +63,8 @@ class _Segment:
             if self._load.parks:
                 self._park(reference.field, reference.entity, fresh)
             else:
-                self._refuse(
-                    RejectCode.REFERENCE_MISSING,
-                    reference.field,
-                    fresh,
-                    lambda _, name=reference.entity: f"expected the id of one of your {name}",
-                )
+                expected = f"expected the id of one of your {reference.entity}"
+                self._refuse(RejectCode.REFERENCE_MISSING, reference.field, fresh, expected)
 
     def _park(self, field: str, entity: str, found: list[tuple[int, str]]) -> None:
         self._report.parked += [
@@ -79,15 +75,18 @@ class _Segment:
     def _refuse_taken_keys(self) -> None:
         for field in self._entity.natural_keys:
             found = self._dialect.taken(self._connection, self._load, field)
-            holders = {line: (value, holder) for line, value, holder in reversed(found)}
-            self._refuse(
-                RejectCode.NATURAL_KEY_TAKEN,
-                field,
-                [(line, value) for line, (value, _) in sorted(holders.items())],
-                lambda line, holders=holders: (
-                    f"expected a value that is free; {holders[line][1]} has it"
-                ),
-            )
+            first = {taken.line: taken for taken in reversed(found)}
+            self._report.rejects += [
+                self._reject(
+                    RejectCode.NATURAL_KEY_TAKEN,
+                    field,
+                    taken.line,
+                    taken.value,
+                    f"expected a value that is free; {taken.holder} has it",
+                )
+                for taken in first.values()
+            ]
+            self._settle(Outcome.REJECTED, first)
 
     def _supersede_repeated(self) -> None:
         lines = self._dialect.repeated(self._connection, self._load)
@@ -103,7 +102,7 @@ class _Segment:
             RejectCode.INTERVAL_OVERLAP,
             self._entity.interval.start,
             [(span.line, str(span.start)) for span in overlapping(spans)],
-            lambda _: "expected an interval that no other of its owner overlaps",
+            "expected an interval that no other of its owner overlaps",
         )
 
     def _write(self, mask: int) -> None:
@@ -127,25 +126,22 @@ class _Segment:
                 RejectCode.EVENT_CONFLICT,
                 self._entity.key,
                 [(line, "") for line in others.tolist()],
-                lambda _: "expected an id that no different event has",
+                "expected an id that no different event has",
             )
         else:
             self._report.add(Outcome.SUPERSEDED, others)
 
     def _refuse(
-        self,
-        code: RejectCode,
-        field: str,
-        found: list[tuple[int, str]],
-        expected: Callable[[int], str],
+        self, code: RejectCode, field: str, found: list[tuple[int, str]], expected: str
     ) -> None:
         self._report.rejects += [
-            Reject.of(
-                line, self._offset(line), "promote", (Fault(code, field, value, expected(line)),)
-            )
-            for line, value in found
+            self._reject(code, field, line, value, expected) for line, value in found
         ]
         self._settle(Outcome.REJECTED, [line for line, _ in found])
+
+    def _reject(self, code: RejectCode, field: str, line: int, value: str, expected: str) -> Reject:
+        fault = Fault(code, field, value, expected)
+        return Reject.of(line, self._offset(line), "promote", (fault,))
 
     def _settle(self, outcome: Outcome, lines: Iterable[int]) -> None:
         """Record lines that do not land and take them out of staging."""

@@ -8,6 +8,7 @@ index entry each (INDEX), so that planning and refusing never parse a row.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -25,7 +26,8 @@ BLOCK_ROWS = 100_000
 SAMPLE_ROWS = 200_000
 
 
-class SegmentRows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SegmentRows:
     """The rows of one segment by ascending line, each with its index entry."""
 
     index: Index

@@ -96,7 +96,8 @@ def parse(field: Field, value: Any, zone: ZoneInfo) -> str | None:
     Numbers arrive as JsonNumber. A naive timestamp is taken to be in `zone`.
     """
     if value is None:
-        return _null(field)
+        _check_null(field)
+        return None
     match field.type:
         case Uuid():
             return _uuid(value)
@@ -155,7 +156,7 @@ def _as_json(value: Any) -> str:
         return ascii(value)[:SHOWN]
 
 
-def _null(field: Field) -> None:
+def _check_null(field: Field) -> None:
     if not field.null:
         raise Refused(RejectCode.REQUIRED, f"expected {expectation(field.type)}, not null")
 

@@ -152,7 +152,7 @@ class PostgreSQL:
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         with _cursor(connection, binary=True) as cursor:
             cursor.execute(_write(load.entity, mask), _parameters(load, mask))
-            inserted, updated = cursor.fetchone()
+            inserted, updated = _row(cursor)
         return Written(_lines(inserted), _lines(updated))
 
     def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
@@ -327,7 +327,14 @@ def _packed(connection: Connection, load: Load, statement: str, mask: int = 0) -
             f"SELECT string_agg(int8send(line), '') FROM ({statement}) found",
             _parameters(load, mask),
         )
-        return _lines(cursor.fetchone()[0])
+        return _lines(_row(cursor)[0])
+
+
+def _row(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:
+    """The one row of an aggregate."""
+    row = cursor.fetchone()
+    assert row is not None
+    return tuple(row)
 
 
 def _lines(packed: bytes | None) -> Lines:

@@ -282,7 +282,11 @@ def _write(entity: Entity, mask: int) -> str:
 
 def _bound_rows(entity: Entity, rows: Sequence[bytes]) -> Iterable[list[Any]]:
     """Travelling rows as the values that the columns hold."""
-    readers = [int, int, *(_reader(field.type) for field in entity.fields)]
+    readers: list[Callable[[str], Any]] = [
+        int,
+        int,
+        *(_reader(field.type) for field in entity.fields),
+    ]
     for row in rows:
         yield [
             None if cell == r"\N" else read(cell)
