@@ -38,7 +38,7 @@ class Command(BaseCommand):
             f" {counts['updated']} updated, {counts['skipped']} skipped"
         )
         self._show(shown)
-        if options["keys_out"]:
+        if options["keys_out"] and shown:  # keys written by an earlier run stay
             _write_keys(options["keys_out"], shown)
 
     def _load(
