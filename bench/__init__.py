@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench.run` compares loaders, bench.stages and bench.gin look inside."""

@@ -1,0 +1,156 @@
+"""What a contestant costs: CPU seconds and peak memory of its processes, seen through /proc.
+
+A sampler looks at every process four times a second. CPU is what a process used between its
+first and its last look, so what a process did in its last quarter second is lost; peak memory is
+the kernel's own high-water mark (VmHWM). Programs that we start and wait for are exact: the
+kernel hands over their account (wait4).
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+INTERVAL = 0.25
+BACKGROUND = ("checkpointer", "background writer", "walwriter")
+Roles = Callable[[], Iterator[tuple[str, psutil.Process]]]
+
+
+class Usage(NamedTuple):
+    """CPU seconds of all processes of a role, and the peak of the largest of them in MiB."""
+
+    cpu: float
+    peak: float
+
+
+class Finished(NamedTuple):
+    """A program that ended well: what it printed and what it used."""
+
+    output: str
+    usage: Usage
+
+
+def run(command: list[str], environment: dict[str, str]) -> Finished:
+    """Run a Python program of the repository to its end. Raises RuntimeError if it fails."""
+    program = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    complaints: list[str] = []
+    reader = threading.Thread(target=lambda: complaints.append(program.stderr.read()))
+    reader.start()
+    output = program.stdout.read()
+    _, status, used = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    reader.join()
+    if program.returncode:
+        raise RuntimeError(f"{command} ended with {program.returncode}: {complaints[0][-2000:]}")
+    return Finished(output, Usage(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
+
+
+class Meter:
+    """Measures the processes that `roles` names while the context lasts; then `usage` by role."""
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._first: dict[psutil.Process, float] = {}
+        self._last: dict[psutil.Process, tuple[str, float, float]] = {}
+
+    def __enter__(self) -> Self:
+        self._look(newborn=False)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+    @property
+    def usage(self) -> dict[str, Usage]:
+        found: dict[str, Usage] = defaultdict(lambda: Usage(0.0, 0.0))
+        for process, (role, cpu, peak) in self._last.items():
+            known = found[role]
+            used = cpu - self._first[process]
+            found[role] = Usage(known.cpu + used, max(known.peak, peak))
+        return dict(found)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            self._look()
+
+    def _look(self, newborn: bool = True) -> None:
+        """Note every process; what a `newborn` one has used, it used within our time."""
+        for role, process in self._roles():
+            try:
+                times = process.cpu_times()
+                cpu, peak = times.user + times.system, _peak(process.pid)
+            except (psutil.Error, OSError):
+                continue
+            self._first.setdefault(process, 0.0 if newborn else cpu)
+            self._last[process] = (role, cpu, peak)
+
+
+def service_roles() -> Iterator[tuple[str, psutil.Process]]:
+    """The processes of the service that this process has started: `server` and `worker`."""
+    for process in psutil.Process().children(recursive=True):
+        line = _command_line(process)
+        if "worker" in line:
+            yield "worker", process
+        elif "granian" in line or "multiprocessing" in line:
+            yield "server", process
+
+
+def database_roles(name: str) -> Roles:
+    """The backends of a database, and its server's writers, if the server is on this machine."""
+
+    def roles() -> Iterator[tuple[str, psutil.Process]]:
+        servers = [
+            (process, " ".join(_command_line(process)))
+            for process in psutil.process_iter(["ppid"])
+            if process.info["ppid"] and _command_line(process)[:1] != []
+        ]
+        backends = [process for process, line in servers if f" {name} " in line]
+        parents = {process.info["ppid"] for process in backends}
+        yield from (("database", process) for process in backends)
+        for process, line in servers:
+            if process.info["ppid"] in parents and line.strip().endswith(BACKGROUND):
+                yield "database", process
+
+    return roles
+
+
+def together(*all_roles: Roles) -> Roles:
+    def roles() -> Iterator[tuple[str, psutil.Process]]:
+        for one in all_roles:
+            yield from one()
+
+    return roles
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _peak(pid: int) -> float:
+    """The high-water mark of a process's resident memory, in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0

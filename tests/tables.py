@@ -1,0 +1,42 @@
+"""What the target tables of a service hold, read past the service."""
+
+import sqlite3
+from decimal import Decimal
+from uuid import UUID
+
+import psycopg
+
+from headrace.entities import BY_NAME, ENTITIES
+from headrace.schema import Money
+from tests.service import Service
+
+Rows = list[tuple]
+
+
+def contents(service: Service, tenant: UUID) -> dict[str, Rows]:
+    """All rows of a tenant by entity, sorted, without the rows' sequence."""
+    return {entity.name: rows(service, tenant, entity.name) for entity in ENTITIES}
+
+
+def rows(service: Service, tenant: UUID, entity: str) -> Rows:
+    """The tenant's rows of one table: the declared fields, in order, sorted."""
+    fields = ", ".join(BY_NAME[entity].field_names)
+    where = f"SELECT {fields} FROM {entity} WHERE tenant_id"
+    if service.is_postgresql:
+        with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
+            found = connection.execute(f"{where} = %s", [tenant]).fetchall()
+    else:
+        connection = sqlite3.connect(service.home / "headrace.sqlite3")
+        found = connection.execute(f"{where} = ?", [tenant.hex]).fetchall()
+        connection.close()
+    return sorted(found, key=str)
+
+
+def total(service: Service, tenant: UUID, entity: str, field: str) -> Decimal:
+    """The exact sum of a money field over the tenant's rows."""
+    declared = BY_NAME[entity]
+    at = declared.field_names.index(field)
+    summed = sum((Decimal(row[at]) for row in rows(service, tenant, entity)), Decimal(0))
+    kind = declared.field(field).type
+    assert isinstance(kind, Money)
+    return summed if service.is_postgresql else summed.scaleb(-kind.scale)
