@@ -2,8 +2,8 @@
 
 A sampler looks at every process four times a second. CPU is what a process used between its
 first and its last look, so what a process did in its last quarter second is lost; peak memory is
-the kernel's own high-water mark (VmHWM). Programs that we start and wait for are exact: the
-kernel hands over their account (wait4).
+the kernel's own high-water mark (VmHWM). The CPU of programs that we start and wait for is exact:
+the kernel hands over their account (wait4).
 """
 
 import os
@@ -49,14 +49,18 @@ def run(command: list[str], environment: dict[str, str]) -> Finished:
     )
     complaints: list[str] = []
     reader = threading.Thread(target=lambda: complaints.append(program.stderr.read()))
+    watcher = Meter(lambda: iter([("program", psutil.Process(program.pid))]))
     reader.start()
-    output = program.stdout.read()
+    with watcher:
+        output = program.stdout.read()
     _, status, used = os.wait4(program.pid, 0)
     program.returncode = os.waitstatus_to_exitcode(status)
     reader.join()
     if program.returncode:
         raise RuntimeError(f"{command} ended with {program.returncode}: {complaints[0][-2000:]}")
-    return Finished(output, Usage(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024))
+    # Not ru_maxrss: a program begins with that of the process that started it.
+    peak = watcher.usage["program"].peak
+    return Finished(output, Usage(used.ru_utime + used.ru_stime, peak))
 
 
 class Meter:

@@ -5,6 +5,7 @@ the database's. A worker that lost its lease finds out at the fence, the last st
 every transaction with an effect, and rolls back.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from django.db.models.expressions import CombinedExpression, F, Value
 from django.db.models.functions import Now
@@ -23,6 +24,7 @@ from django.db.models.functions import Now
 from apps.core.models import Job, JobState, Priority
 from headrace.pipeline.errors import FailureCode, LeaseLost
 
+log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
@@ -146,7 +148,9 @@ class Claims:
         return [row["oldest"] for row in ordered]
 
     def _take(self, job: Job) -> Lease | None:
-        taken = Job.objects.filter(pk=job.pk, epoch=job.epoch, state=job.state).update(
+        # Looked at again in the update: since it was found the job may have been claimed, ended
+        # or, by a fence of its holder, prolonged.
+        taken = Job.objects.filter(_claimable(), pk=job.pk, epoch=job.epoch).update(
             state=JobState.RUNNING,
             epoch=F("epoch") + 1,
             attempts=F("attempts") + 1,
@@ -158,11 +162,15 @@ class Claims:
         return Lease(job.pk, job.epoch + 1, job.kind, job.subject, job.tenant_id, job.attempts + 1)
 
 
-def _runnable() -> QuerySet[Job]:
+def _claimable() -> Q:
     due = Q(state=JobState.QUEUED, run_after__lte=Now())
     abandoned = Q(state=JobState.RUNNING, lease_expires__lt=Now())
+    return due | abandoned
+
+
+def _runnable() -> QuerySet[Job]:
     ahead = Job.objects.filter(group=OuterRef("group"), rank__lt=OuterRef("rank"), state__in=ACTIVE)
-    return Job.objects.filter(due | abandoned).exclude(Exists(ahead)).order_by()
+    return Job.objects.filter(_claimable()).exclude(Exists(ahead)).order_by()
 
 
 def _running() -> QuerySet[Job]:
@@ -175,11 +183,13 @@ def heartbeat(lease: Lease) -> Iterator[None]:
     stopped = threading.Event()
 
     def beat() -> None:
-        try:
-            while not stopped.wait(settings.HEADRACE_LEASE_SECONDS / 3) and not lease.lost:
+        while not stopped.wait(settings.HEADRACE_LEASE_SECONDS / 3) and not lease.lost:
+            try:
                 lease.keep()
-        finally:
-            connection.close()
+            except DatabaseError:
+                log.warning("heartbeat of job %s did not reach the database", lease.job)
+                connection.close()
+        connection.close()
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{lease.job}", daemon=True)
     thread.start()

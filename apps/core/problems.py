@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.http.response import Http404
 from rest_framework import exceptions
@@ -82,6 +84,13 @@ def _explained(error: Exception) -> tuple[str, str, dict[str, Any]]:
             return "unsupported_format", "Send application/json.", {}
         case exceptions.APIException() if error.status_code < 500:
             return "invalid_request", "Send valid JSON of the documented shape.", {}
+        case RequestDataTooBig():
+            return "too_large", "Send less JSON at once.", {}
+        case RecursionError():
+            return "invalid_request", "Send JSON that is nested less deeply.", {}
+        case OperationalError() | InterfaceError():
+            log.error("the database did not answer", exc_info=error)
+            return "unavailable", "Send the same request again in a moment.", {}
     log.exception("a request failed", exc_info=error)
     return "internal", "Try again; if it stays, report the request id.", {}
 

@@ -51,21 +51,26 @@ class Worker:
 
 def execute(lease: Lease) -> None:
     """Run a claimed job to its end, its release or the loss of its lease."""
-    handler = jobs.HANDLERS[lease.kind]
     try:
         with jobs.heartbeat(lease):
-            if lease.attempts > jobs.MAX_ATTEMPTS:
-                message = f"claimed {jobs.MAX_ATTEMPTS} times without progress"
-                handler.give_up(lease, FailureCode.QUARANTINED, message, 0)
-            else:
-                handler.run(lease)
+            _run(lease)
     except LeaseLost:
         log.warning("job %s was taken over by another worker", lease.job)
-    except Permanent as failure:
-        handler.give_up(lease, failure.code, str(failure), failure.received)
     except Exception as error:
         log.exception("job %s did not succeed; it will be tried again", lease.job)
         _release(lease, error)
+
+
+def _run(lease: Lease) -> None:
+    handler = jobs.HANDLERS[lease.kind]
+    if lease.attempts > jobs.MAX_ATTEMPTS:
+        message = f"claimed {jobs.MAX_ATTEMPTS} times without progress"
+        handler.give_up(lease, FailureCode.QUARANTINED, message, 0)
+        return
+    try:
+        handler.run(lease)
+    except Permanent as failure:
+        handler.give_up(lease, failure.code, str(failure), failure.received)
 
 
 def _release(lease: Lease, error: Exception) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.core.entity_models import TenantManager
 from headrace.pipeline.report import Counts, Outcome
 
 
@@ -146,6 +147,8 @@ class RejectRows(models.Model):
     codes = models.JSONField()
     blob = models.BinaryField()
 
+    objects = TenantManager()
+
     class Meta:
         db_table = "rejects"
         indexes = [models.Index(fields=["chunk", "first_line"], name="rejects_chunk_idx")]
@@ -165,6 +168,8 @@ class ParkedLine(models.Model):
     entity = models.CharField(max_length=40)
     key = models.UUIDField()
     expires_at = models.DateTimeField()
+
+    objects = TenantManager()
 
     class Meta:
         db_table = "parked"

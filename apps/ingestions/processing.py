@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -127,9 +127,16 @@ def _has_older_unfinished(chunk: Chunk) -> bool:
 def fenced(lease: Lease) -> Iterator[Any]:
     """A tenant's transaction on the raw connection; its last statement is the fence."""
     lease.check()
-    with tenant_transaction(lease.tenant):
-        yield connection.connection
-        lease.fence()
+    connection.close_if_unusable_or_obsolete()
+    try:
+        with tenant_transaction(lease.tenant):
+            yield connection.connection
+            lease.fence()
+    except Exception as error:
+        # The engine knows the driver's exceptions, and uses the connection past Django.
+        connection.errors_occurred = True
+        cause = error.__cause__ if isinstance(error, DatabaseError) else None
+        raise cause or error from error
 
 
 class ChunkLedger:
@@ -179,8 +186,9 @@ class ChunkLedger:
         keep_report(self._chunk, report, taken_from=Outcome.UNPROCESSED)
 
     def finish(self) -> None:
-        with fenced(self._lease) as raw:
-            dialect().refresh_statistics(raw, BY_NAME[self._chunk.entity])
+        # Without a fence: it is no progress that would keep a poison chunk out of quarantine.
+        with tenant_transaction(self._chunk.tenant_id):
+            dialect().refresh_statistics(connection.connection, BY_NAME[self._chunk.entity])
         with tenant_transaction(self._chunk.tenant_id):
             self._chunk.refresh_from_db()
             outcomes = merged_outcomes(self._chunk)

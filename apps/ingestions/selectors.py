@@ -41,7 +41,9 @@ RAW_SHOWN = 10_000
 
 def upload_of(tenant: UUID, token: str) -> Upload:
     """The tenant's upload; another's is as absent as one that never was. Raises Problem."""
-    upload = Upload.objects.filter(tenant_id=tenant, token=token).first()
+    # PostgreSQL refuses to compare a text with a NUL.
+    found = Upload.objects.filter(tenant_id=tenant, token=token) if token.isprintable() else None
+    upload = found.first() if found else None
     if upload is None:
         raise Problem("not_found", "Check the upload token and the key.")
     return upload
@@ -167,7 +169,8 @@ def rejects(upload: Upload, chunk: UUID | None, code: str | None) -> Iterator[by
 def _rejects_in_order(chunk: Chunk, code: str | None) -> Iterator[Reject]:
     """Pages overlap in lines; a page is opened when its first line is due, and not before."""
     heap: list[tuple[int, int, Reject, Iterator[Reject]]] = []
-    pages = list(_pages(chunk).values_list("first_line", "pk"))
+    with tenant_reading(chunk.tenant_id):
+        pages = list(_pages(chunk).values_list("first_line", "pk"))
     for first_line, page in pages:
         yield from _until(heap, first_line, code)
         _push(heap, page, _page(chunk, page))

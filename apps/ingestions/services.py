@@ -100,7 +100,8 @@ class Reception:
                 limit = settings.HEADRACE_MAX_BODY_BYTES
                 raise Problem("too_large", f"Send files of at most {limit:,} bytes.")
             self._digest.update(block)
-            self.beginning = self.beginning or block[: len(GZIP_MAGIC)]
+            if len(self.beginning) < len(GZIP_MAGIC):
+                self.beginning = (self.beginning + block)[: len(GZIP_MAGIC)]
             yield block
 
 
@@ -116,9 +117,11 @@ def receive(delivery: Delivery) -> Answer:
     except IntegrityError:
         sources.store().delete(source)
         return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
-    except BaseException:
+    except Problem:
         sources.store().delete(source)
         raise
+    # After any other error the object stays: a commit whose acknowledgement was lost may have
+    # succeeded, and then the object is a chunk's source.
 
 
 def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:

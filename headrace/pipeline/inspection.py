@@ -18,7 +18,8 @@ from headrace.pipeline.values import JsonNumber, Refused
 from headrace.schema import Before, Check, Entity, Field, MinimumWhen
 
 NULL = r"\N"
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
+# Possessive: one that may go back keeps 100 bytes of state for every character of a string.
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 _BRACKETS = re.compile(r"[\[\]{}]")
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}

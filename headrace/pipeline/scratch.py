@@ -89,7 +89,7 @@ class RowFile:
         """At most some SAMPLE_ROWS segment keys, evenly spread over the file, sorted."""
         step = max(1, self.count // SAMPLE_ROWS)
         with self._index.open("rb") as file:
-            parts = [part["key"][::step] for part in _index_blocks(file)]
+            parts = [part["key"][::step].copy() for part in _index_blocks(file)]
         return np.sort(np.concatenate(parts))
 
 

@@ -35,6 +35,7 @@ from headrace.schema import (
 )
 
 MAX_UNKNOWN_KEYS = 100
+_SPOIL_COUNT = (b" :", b"\t:", b"\r:", rb"\u003a", rb"\u003A")
 
 
 class Checked(NamedTuple):
@@ -63,7 +64,7 @@ class Checker:
         next(lengths, None)
         length = batch.first_length
         for number, line in enumerate(batch.lines, batch.first_line):
-            row = self._clean(line)
+            row = self._clean(line) if len(line) <= MAX_LINE else None
             if row is None:
                 self._look_closer(line, number, offset, checked)
             else:
@@ -90,10 +91,15 @@ class Checker:
         if len(line) > MAX_LINE:
             return None, (Fault(RejectCode.LINE_TOO_LONG, "", "", "expected at most 1 MiB"),)
         row, faults, unknown = self._inspector.inspect(line)
-        for key in unknown:
+        for key in map(_shown_key, unknown):
             if key in self.unknown_keys or len(self.unknown_keys) < MAX_UNKNOWN_KEYS:
                 self.unknown_keys[key] += 1
         return row, faults
+
+
+def _shown_key(key: str) -> str:
+    """A key that no field has, short and without what a database cannot keep."""
+    return values.shown(key).strip('"')
 
 
 def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[bytes], Row | None]:
@@ -125,9 +131,16 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
             return None
         if matches(text) is None or _hides_keys(line, text, keys) or not in_order(cells):
             return None
+        if _brackets(line) > values.MAX_DEPTH:
+            return None
         return Row(text, mask, cells[cluster])
 
     return read
+
+
+def _brackets(line: bytes) -> int:
+    """At least the depth of the line's nesting."""
+    return line.count(b"{") + line.count(b"[")
 
 
 def _mask(cells: list[Any]) -> int:
@@ -139,11 +152,11 @@ def _hides_keys(line: bytes, text: str, keys: int) -> bool:
 
     Every key has one colon. Without escapes, all other colons stand in values, and so in the
     text as well. With escapes only `":` is counted (a clean text has no quotes outside its
-    JSON), which a blank before the colon would spoil.
+    JSON), which a blank before the colon or an escaped colon would spoil.
     """
     if b"\\" not in line:
         return line.count(b":") != keys + text.count(":")
-    if b" :" in line or b"\t:" in line or b"\r:" in line:
+    if any(part in line for part in _SPOIL_COUNT):
         return True
     return line.count(b'":') != keys + text.count('":')
 
@@ -219,7 +232,7 @@ def _object(value: Any) -> Any:
 
 
 def _order_test(entity: Entity) -> Callable[[list[Any]], bool]:
-    """Whether the cells keep every Before; spellings of two lengths are left to the inspector."""
+    """Whether the cells keep every Before; two kinds of spelling are left to the inspector."""
     pairs = [
         (entity.field_names.index(check.earlier), entity.field_names.index(check.later))
         for check in entity.checks
@@ -231,6 +244,9 @@ def _order_test(entity: Entity) -> Callable[[list[Any]], bool]:
 
 
 def _in_order(start: Any, end: Any) -> bool:
-    if end is None or end is UNSET:
+    if start is None or start is UNSET or end is None or end is UNSET:
         return True
-    return len(start) == len(end) and start[10] == end[10] and start < end
+    alike = (
+        len(start) == len(end) and start[10] == end[10] and (start[-1] == "Z") == (end[-1] == "Z")
+    )
+    return alike and start < end

@@ -9,7 +9,7 @@ what is wrong with the others.
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -136,13 +136,21 @@ def encode_canonical(value: Any) -> str:
 
 def number_of(spelling: str) -> int | Decimal:
     """The exact value of a JSON number. Raises Refused beyond 1e±400."""
-    number = Decimal(spelling)
-    if not number.is_finite() or len(spelling) > MAX_DIGITS or _is_far_off(number):
+    number = _read_number(spelling)
+    if number is None or not number.is_finite() or _is_far_off(number):
         raise Refused(
             RejectCode.BAD_NUMBER,
             f"expected a number within 1e±{MAX_EXPONENT} of at most {MAX_DIGITS} digits",
         )
     return int(number) if number == _EXACT.to_integral_value(number) else _EXACT.normalize(number)
+
+
+def _read_number(spelling: str) -> Decimal | None:
+    """None for too many digits, and for an exponent that even Decimal cannot hold."""
+    try:
+        return Decimal(spelling) if len(spelling) <= MAX_DIGITS else None
+    except InvalidOperation:
+        return None
 
 
 def _is_far_off(number: Decimal) -> bool:
@@ -151,9 +159,13 @@ def _is_far_off(number: Decimal) -> bool:
 
 def _as_json(value: Any) -> str:
     try:
-        return msgspec.json.encode(value).decode()
+        return msgspec.json.encode(value, enc_hook=_as_spelled).decode()
     except (UnicodeError, RecursionError, msgspec.MsgspecError):
         return ascii(value)[:SHOWN]
+
+
+def _as_spelled(number: Any) -> msgspec.Raw:
+    return msgspec.Raw(str(number).encode())
 
 
 def _check_null(field: Field) -> None:

@@ -68,9 +68,8 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
     census = ndjson.Census()
     checker = Checker(load)
     try:
-        for batch in _batches(load, census):
+        for batch in _batches(load, census, tick):
             verified.add(checker.check(batch))
-            tick(census.records)
     except Permanent as failure:
         failure.received = census.records
         raise
@@ -85,7 +84,7 @@ def reread(load: Load, wanted: Lines, folder: Path) -> RowFile:
     rows = RowFile(folder, "woken")
     checker = Checker(load)
     numbers = np.sort(wanted)
-    for batch in _batches(load, ndjson.Census()):
+    for batch in _batches(load, ndjson.Census(), lambda records: None):
         first, last = np.searchsorted(
             numbers, [batch.first_line, batch.first_line + len(batch.lines)]
         )
@@ -103,12 +102,14 @@ def _append_chosen(checked: Checked, wanted: set[int], rows: RowFile) -> None:
     )
 
 
-def _batches(load: Load, census: ndjson.Census) -> Iterator[ndjson.Batch]:
+def _batches(
+    load: Load, census: ndjson.Census, tick: Callable[[int], None]
+) -> Iterator[ndjson.Batch]:
     with load.open_source() as source:
         hashed = _Hashed(source)
         plain = compression.blocks(hashed, load.compression, load.max_bytes)
         bom, blocks = ndjson.without_bom(plain)
-        yield from ndjson.batches(_counted(blocks, census), bom)
+        yield from ndjson.batches(_counted(blocks, census, tick), bom)
     if hashed.hexdigest() != load.sha256:
         raise Permanent(
             FailureCode.SOURCE_LOST, "the stored bytes differ from those that were received"
@@ -117,10 +118,13 @@ def _batches(load: Load, census: ndjson.Census) -> Iterator[ndjson.Batch]:
         raise Permanent(FailureCode.TOO_MANY_LINES, f"{census.records:,} lines in one file")
 
 
-def _counted(blocks: Iterator[bytes], census: ndjson.Census) -> Iterator[bytes]:
+def _counted(
+    blocks: Iterator[bytes], census: ndjson.Census, tick: Callable[[int], None]
+) -> Iterator[bytes]:
     for block in blocks:
         census.feed(block)
         yield block
+        tick(census.records)
 
 
 class _Hashed:

@@ -50,6 +50,7 @@ SPELLING = Spelling(
 _TRANSACTION = """
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = '10min';
 SET LOCAL synchronous_commit = on;
 """
 

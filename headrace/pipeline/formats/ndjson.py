@@ -14,8 +14,8 @@ class Batch(NamedTuple):
     """Consecutive physical lines without their newlines.
 
     `first_line` numbers the first one from 1, `offset` is its place in the plain bytes. A
-    first line longer than MAX_LINE is cut to MAX_LINE + 1 bytes; `first_length` is its true
-    length. No other line of a batch is longer than a block.
+    first line longer than MAX_LINE is cut to little more; `first_length` is its true length,
+    and what is kept is blank only if all of it is. No other line of a batch is longer than a block.
     """
 
     first_line: int
@@ -58,22 +58,31 @@ def batches(blocks: Iterable[bytes], offset: int = 0) -> Iterator[Batch]:
 
 
 class _Carry:
-    """The beginning of a line whose end is not here yet, kept to MAX_LINE + 1 bytes."""
+    """The beginning of a line whose end is not here yet, kept to MAX_LINE + 1 bytes.
+
+    A byte behind them is kept if it is the first of the line that is not blank.
+    """
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._is_blank = True
         self.length = 0
 
     def add(self, part: bytes) -> None:
-        room = MAX_LINE + 1 - self.length
-        if part and room > 0:
-            self._parts.append(part[:room])
+        room = max(0, MAX_LINE + 1 - self.length)
+        kept = part[:room]
+        if self._is_blank and (found := part.strip(BLANKS)):
+            self._is_blank = False
+            kept = kept if kept.strip(BLANKS) else kept + found[:1]
+        if kept:
+            self._parts.append(kept)
         self.length += len(part)
 
     def take(self) -> bytes:
         """The kept bytes; the next line begins."""
         kept = b"".join(self._parts)
         self._parts.clear()
+        self._is_blank = True
         self.length = 0
         return kept
 

@@ -38,8 +38,8 @@ class Command(BaseCommand):
             f" {counts['updated']} updated, {counts['skipped']} skipped"
         )
         self._show(shown)
-        if options["keys_out"] and shown:  # keys written by an earlier run stay
-            _write_keys(options["keys_out"], shown)
+        if options["keys_out"]:
+            _add_keys(options["keys_out"], shown)
 
     def _load(
         self, rows: list[tuple[UUID, str]]
@@ -103,10 +103,15 @@ def _key_to_show(tenant: Tenant) -> str | None:
     return None if keys.has_key(tenant) else keys.mint(tenant)
 
 
-def _write_keys(path: Path, shown: list[tuple[Tenant, str]]) -> None:
+def _add_keys(path: Path, shown: list[tuple[Tenant, str]]) -> None:
+    """Add keys to the file; those of an earlier run stay, nobody could show them again."""
     path.touch(mode=0o600)
     path.chmod(0o600)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8") as file:
+        known = {row["api_key"] for row in csv.DictReader(file)}
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("tenant_id", "name", "api_key"))
-        writer.writerows((tenant.tenant_id, tenant.name, key) for tenant, key in shown)
+        if not file.tell():
+            writer.writerow(("tenant_id", "name", "api_key"))
+        fresh = [(tenant.tenant_id, tenant.name, key) for tenant, key in shown if key not in known]
+        writer.writerows(fresh)
