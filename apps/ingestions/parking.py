@@ -16,7 +16,7 @@ from apps.core import jobs
 from apps.core.isolation import tenant_reading, tenant_transaction
 from apps.core.jobs import Lease
 from apps.core.models import JobState
-from apps.ingestions import processing, sources
+from apps.ingestions import accounts, ledger, sources
 from apps.ingestions.models import ENDED, LANDED, Chunk, ParkedLine
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import run
@@ -93,20 +93,26 @@ def _lines(chunk: Chunk, selected: Callable[[Chunk], QuerySet[ParkedLine]]) -> L
     """The first of the selected lines, as many as a segment holds."""
     with tenant_reading(chunk.tenant_id):
         chosen = selected(chunk).order_by("line").values_list("line", flat=True)
-        return np.array(chosen[: processing.dialect().segment_rows], np.int64)
+        return np.array(chosen[: ledger.dialect().segment_rows], np.int64)
 
 
 def _wake(chunk: Chunk, lease: Lease, lines: Lines) -> None:
     def record(report: SegmentReport) -> None:
         _settle(chunk, lines, report)
 
-    ledger = processing.ChunkLedger(chunk, lease)
     with sources.scratch(lease.job) as folder:
-        run.wake(processing.load_of(chunk), processing.dialect(), ledger, lines, folder, record)
+        run.wake(
+            ledger.load_of(chunk),
+            ledger.dialect(),
+            ledger.ChunkLedger(chunk, lease),
+            lines,
+            folder,
+            record,
+        )
 
 
 def _expire(chunk: Chunk, lease: Lease, lines: Lines) -> None:
-    with processing.fenced(lease):
+    with ledger.fenced(lease):
         parked = ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist())
         report = SegmentReport(rejects=[_too_late(line) for line in parked])
         report.add(Outcome.REJECTED, lines)
@@ -128,9 +134,9 @@ def _settle(chunk: Chunk, lines: Lines, report: SegmentReport) -> None:
     outcomes = LineOutcomes.unpack(bytes(locked.outcomes))
     for outcome, decided in report.outcomes.items():
         outcomes.mark(decided, outcome)
-    processing.keep_report(chunk, report, taken_from=Outcome.PARKED)
+    accounts.keep_report(chunk, report, taken_from=Outcome.PARKED)
     locked.refresh_from_db()
     state = locked.state
     if state in LANDED:
-        state = processing.landed_state(locked.rejected)
+        state = accounts.landed_state(locked.rejected)
     Chunk.objects.filter(pk=chunk.pk).update(outcomes=outcomes.pack(), state=state)

@@ -31,6 +31,7 @@ from headrace.schema import (
 MAX_DEPTH = 64
 MAX_EXPONENT = 400
 MAX_DIGITS = 1000
+MAX_UNITS = 2**63 - 1
 SHOWN = 200
 
 
@@ -79,7 +80,8 @@ def clean_pattern(kind: FieldType, zone: ZoneInfo) -> str:
             return rf"[^\t\n\r\\\x00\"]{{0,{length}}}"
         case Money(digits=digits, scale=scale, minimum=minimum):
             sign = "" if minimum is not None else "-?"
-            return rf"{sign}(?:0|[1-9]\d{{0,{digits - scale - 1}}})(?:\.\d{{1,{scale}}})?"
+            whole = min(digits, len(str(MAX_UNITS)) - 1) - scale
+            return rf"{sign}(?:0|[1-9]\d{{0,{whole - 1}}})(?:\.\d{{1,{scale}}})?"
         case Integer(nonzero=nonzero):
             return r"-?[1-9]\d{0,8}" + ("" if nonzero else "|0")
         case Boolean():
@@ -182,9 +184,9 @@ def expectation(kind: FieldType) -> str:
             return "one of " + ", ".join(choices)
         case Text(max_length=length):
             return f"text of at most {length} characters"
-        case Money(digits=digits, scale=scale, minimum=minimum):
+        case Money(scale=scale, minimum=minimum):
             bound = "" if minimum is None else f" ≥ {minimum}"
-            return f"a number{bound} with at most {digits - scale} digits and {scale} decimals"
+            return f"a number{bound} within ±{_largest(kind):,} with at most {scale} decimals"
         case Integer(minimum=minimum, maximum=maximum, nonzero=nonzero):
             other = ", other than 0" if nonzero else ""
             return f"a whole number from {minimum} to {maximum}{other}"
@@ -246,7 +248,15 @@ def _money(kind: Money, value: Any) -> str:
 
 
 def _fits(kind: Money, number: Decimal) -> bool:
-    return not number or number.adjusted() < kind.digits - kind.scale
+    # Asked first: the product of a number with thousands of digits is never made.
+    if number and number.adjusted() >= kind.digits - kind.scale:
+        return False
+    return abs(number) <= _largest(kind)
+
+
+def _largest(kind: Money) -> Decimal:
+    """SQLite keeps money as a 64-bit integer; what one database refuses, all refuse."""
+    return min(Decimal(10**kind.digits - 1), Decimal(MAX_UNITS)).scaleb(-kind.scale)
 
 
 def _integer(kind: Integer, value: Any) -> str:

@@ -1,0 +1,114 @@
+"""What became of every line, in the database: counters, outcomes, rejects, parked lines.
+
+Counters move in the transaction that has the effect, so they sum to the lines received at any
+instant; `unprocessed` is what has not been reached.
+"""
+
+from collections import Counter
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import F
+from django.utils import timezone
+
+from apps.ingestions.models import Chunk, ChunkState, ParkedLine, RejectRows, Segment
+from headrace.pipeline import report
+from headrace.pipeline.errors import FailureCode, Permanent
+from headrace.pipeline.report import (
+    Counts,
+    LineOutcomes,
+    Outcome,
+    Reject,
+    RejectPage,
+    SegmentReport,
+    unpack_segment,
+)
+
+
+def keep_page(chunk: Chunk, page: RejectPage) -> None:
+    """Store rejects, in the caller's tenant transaction."""
+    RejectRows.objects.create(
+        chunk=chunk,
+        tenant_id=chunk.tenant_id,
+        first_line=page.first_line,
+        rows=page.rows,
+        codes=page.codes,
+        blob=page.blob,
+    )
+
+
+def keep_report(chunk: Chunk, found: SegmentReport, *, taken_from: Outcome) -> None:
+    """Counters, rejects and parked lines of a report, in the transaction that landed it.
+
+    The lines leave the outcome `taken_from` for those of the report.
+    """
+    moved = found.counts
+    moved[taken_from] -= sum(moved.values())
+    Chunk.objects.filter(pk=chunk.pk).update(
+        **{name: F(name) + number for name, number in moved.items() if number}
+    )
+    _keep_rejects(chunk, found.rejects)
+    _keep_parked(chunk, found)
+
+
+def _keep_rejects(chunk: Chunk, rejects: list[Reject]) -> None:
+    if not rejects:
+        return
+    codes: Counter[str] = Counter()
+    for page in report.pages(sorted(rejects, key=lambda reject: reject.line)):
+        keep_page(chunk, page)
+        codes.update(page.codes)
+    known = Chunk.objects.values_list("reject_codes", flat=True).get(pk=chunk.pk)
+    Chunk.objects.filter(pk=chunk.pk).update(reject_codes=dict(Counter(known) + codes))
+
+
+def _keep_parked(chunk: Chunk, found: SegmentReport) -> None:
+    expires = timezone.now() + timedelta(hours=settings.HEADRACE_PARKED_HOURS)
+    ParkedLine.objects.bulk_create(
+        (
+            ParkedLine(
+                chunk=chunk,
+                tenant_id=chunk.tenant_id,
+                line=parked.line,
+                offset=parked.offset,
+                field=parked.field,
+                entity=parked.entity,
+                key=parked.key,
+                expires_at=expires,
+            )
+            for parked in found.parked
+        ),
+        batch_size=1_000,
+    )
+
+
+def merged_outcomes(chunk: Chunk) -> LineOutcomes:
+    """The outcome of every line: what pass A decided, and what the landed segments did."""
+    outcomes = LineOutcomes.unpack(bytes(chunk.outcomes))
+    landed = Segment.objects.filter(chunk=chunk).exclude(report=None)
+    for blob in landed.values_list("report", flat=True).iterator():
+        for outcome, lines in unpack_segment(bytes(blob or b"")):
+            outcomes.mark(lines, outcome)
+    return outcomes
+
+
+def landed_state(rejected: int) -> ChunkState:
+    """The state of a chunk whose every line has its outcome."""
+    return ChunkState.COMPLETED_WITH_REJECTS if rejected else ChunkState.COMPLETED
+
+
+def check_sums(chunk: Chunk, outcomes: LineOutcomes) -> None:
+    """The law: one outcome a line, the same by line and by counter, equal to the other count."""
+    by_line = outcomes.counts()
+    if by_line != chunk.counts or sum(by_line.values()) != chunk.lines_received:
+        raise Permanent(
+            FailureCode.SUM_RULE,
+            f"{chunk.lines_received} lines received, outcomes by line {_plain(by_line)},"
+            f" by counter {_plain(chunk.counts)}",
+        )
+    if by_line[Outcome.UNPROCESSED]:
+        raise Permanent(FailureCode.SUM_RULE, f"lines without outcome: {_plain(by_line)}")
+
+
+def _plain(counts: Counts) -> dict[str, int]:
+    return {outcome.value: number for outcome, number in counts.items() if number}

@@ -1,0 +1,144 @@
+"""run.Ledger on a chunk's rows: what the pipeline needs remembered, each step with its effect."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from apps.core.isolation import tenant_transaction
+from apps.core.jobs import Lease
+from apps.core.models import JobState
+from apps.ingestions import accounts, sources
+from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, MissingParent, Segment
+from apps.tenants.models import Tenant
+from headrace.entities import BY_NAME
+from headrace.pipeline import dialects
+from headrace.pipeline.dialects.base import Dialect
+from headrace.pipeline.load import Load
+from headrace.pipeline.report import Outcome, RejectPage, SegmentReport
+from headrace.pipeline.scratch import Bounds
+from headrace.pipeline.verify import Verified
+
+
+def dialect() -> Dialect:
+    """The dialect of the configured database."""
+    return dialects.dialect(connection.vendor)
+
+
+def load_of(chunk: Chunk) -> Load:
+    """What the pipeline needs to know about a chunk."""
+    return Load(
+        entity=BY_NAME[chunk.entity],
+        tenant=chunk.tenant_id,
+        number=chunk.number,
+        open_source=lambda: sources.store().open(chunk.source),
+        sha256=chunk.sha256,
+        compression=chunk.compression,
+        zone=ZoneInfo(Tenant.objects.get(pk=chunk.tenant_id).time_zone),
+        parks=chunk.upload.on_missing_parent == MissingParent.PARK,
+        renews=_has_older_unfinished(chunk),
+        max_bytes=settings.HEADRACE_MAX_UNPACKED_BYTES,
+    )
+
+
+def _has_older_unfinished(chunk: Chunk) -> bool:
+    """Whether an older file may still bring older values: unfinished, resumable or parked."""
+    older = Chunk.objects.filter(
+        tenant_id=chunk.tenant_id, entity=chunk.entity, number__lt=chunk.number
+    )
+    return older.filter(~Q(state__in=ENDED) | Q(state__in=BROKEN) | Q(parked__gt=0)).exists()
+
+
+@contextmanager
+def fenced(lease: Lease) -> Iterator[Any]:
+    """A tenant's transaction on the raw connection; its last statement is the fence."""
+    lease.check()
+    connection.close_if_unusable_or_obsolete()
+    try:
+        with tenant_transaction(lease.tenant):
+            yield connection.connection
+            lease.fence()
+    except Exception as error:
+        # The engine knows the driver's exceptions, and uses the connection past Django.
+        connection.errors_occurred = True
+        cause = error.__cause__ if isinstance(error, DatabaseError) else None
+        raise cause or error from error
+
+
+class ChunkLedger:
+    """run.Ledger on the chunk's rows."""
+
+    def __init__(self, chunk: Chunk, lease: Lease) -> None:
+        self._chunk = chunk
+        self._lease = lease
+
+    def tick(self, records: int) -> None:
+        self._lease.check()
+
+    def transaction(self) -> Any:
+        return fenced(self._lease)
+
+    def bounds(self) -> list[Bounds] | None:
+        self._chunk.refresh_from_db()
+        if not self._chunk.is_planned:
+            return None
+        return [Bounds(*row) for row in self._rows().values_list("low", "high")]
+
+    def pending(self) -> list[int]:
+        return list(self._rows().filter(report=None).values_list("number", flat=True))
+
+    def record_plan(self, verified: Verified, bounds: list[Bounds]) -> None:
+        chunk = self._chunk
+        rejected = verified.outcomes.counts()[Outcome.REJECTED]
+        with fenced(self._lease):
+            codes = self._keep_pages(verified.reject_pages())
+            Segment.objects.bulk_create(
+                Segment(chunk=chunk, number=number, low=bound.low, high=bound.high)
+                for number, bound in enumerate(bounds)
+            )
+            Chunk.objects.filter(pk=chunk.pk).update(
+                state=ChunkState.PROMOTING,
+                is_planned=True,
+                lines_received=verified.received,
+                rejected=rejected,
+                unprocessed=verified.received - rejected,
+                outcomes=verified.outcomes.pack(),
+                unknown_keys=verified.unknown_keys,
+                reject_codes=codes,
+            )
+
+    def record_segment(self, number: int, report: SegmentReport) -> None:
+        self._rows().filter(number=number).update(report=report.pack())
+        accounts.keep_report(self._chunk, report, taken_from=Outcome.UNPROCESSED)
+
+    def finish(self) -> None:
+        # Without a fence: it is no progress that would keep a poison chunk out of quarantine.
+        with tenant_transaction(self._chunk.tenant_id):
+            dialect().refresh_statistics(connection.connection, BY_NAME[self._chunk.entity])
+        with tenant_transaction(self._chunk.tenant_id):
+            self._chunk.refresh_from_db()
+            outcomes = accounts.merged_outcomes(self._chunk)
+            accounts.check_sums(self._chunk, outcomes)
+            Chunk.objects.filter(pk=self._chunk.pk).update(
+                state=accounts.landed_state(self._chunk.rejected),
+                outcomes=outcomes.pack(),
+                ended_at=Now(),
+            )
+            self._rows().delete()
+            self._lease.end(JobState.DONE)
+
+    def _rows(self) -> Any:
+        return Segment.objects.filter(chunk=self._chunk).order_by("number")
+
+    def _keep_pages(self, pages: Iterator[RejectPage]) -> dict[str, int]:
+        codes: Counter[str] = Counter()
+        for page in pages:
+            accounts.keep_page(self._chunk, page)
+            codes.update(page.codes)
+        return dict(codes)
