@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 ENGINES = {
     "postgresql": "django.db.backends.postgresql",
@@ -35,13 +35,15 @@ def _from_url(url: str) -> dict[str, Any]:
     credentials, _, place = rest.rpartition("@")
     user, _, password = credentials.partition(":")
     parts = urlsplit(f"//{place}")
+    options = dict(parse_qsl(parts.query))
     return {
         "ENGINE": engine,
         "NAME": unquote(parts.path.removeprefix("/")),
         "USER": unquote(user),
         "PASSWORD": unquote(password),
-        "HOST": parts.hostname or "",
-        "PORT": str(parts.port or ""),
+        "HOST": options.pop("host", parts.hostname or ""),
+        "PORT": options.pop("port", str(parts.port or "")),
+        "OPTIONS": options,
     }
 
 

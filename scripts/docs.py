@@ -44,8 +44,9 @@ What a file may hold. A file holds one record type; its name begins with it
 
 - Every row belongs to the tenant of the API key. A record may repeat `tenant_id`; another
   tenant's is rejected with `foreign_tenant`.
-- A field that is left out keeps the stored value, or takes what the column "left out" says in a
-  new row. An explicit null clears the field where "null" is yes, and is a reject elsewhere.
+- A field that is left out keeps the stored value; in a new row it takes what the column "left
+  out" says. A required one must always be there. An explicit null clears the field where "null"
+  is yes, and is a reject elsewhere.
 - Keys that begin with `_` are ignored, except `_op`, which may only be `upsert`. Other keys that
   no field has are ignored too and counted in the status of the upload as `unknown_keys`.
 - Indexes and unique keys begin with the tenant, which the tables below leave out. An optional
@@ -83,7 +84,7 @@ def entities_page() -> Lines:
     """docs/entities.md."""
     yield from ("# Record types", "", NOTE, "", _ENTITIES_INTRO)
     yield from ("", "## Load order", "")
-    yield "Within an upload, types of one step load side by side, and after those of the steps before."
+    yield "In an upload, the types of one step load side by side, after those of earlier steps."
     yield ""
     yield from _table(("step", "record types"), _steps())
     yield from ("", "## Ways of landing", "")

@@ -17,9 +17,7 @@ def name() -> str:
 
 def grant() -> None:
     """Make the role if it is not there, and grant it what serving needs."""
-    # One at a time: two databases of a cluster that are set up at once share the role.
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('headrace roles'))")
         for statement in statements():
             cursor.execute(statement)
 
@@ -28,9 +26,7 @@ def statements() -> list[str]:
     """The SQL that `grant` runs, in order."""
     role, database = name(), connection.ops.quote_name(connection.settings_dict["NAME"])
     return [
-        f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS;"
-        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
-        f"GRANT {role} TO CURRENT_USER",
+        *administrator_statements(),
         f"GRANT TEMPORARY ON DATABASE {database} TO {role}",
         f"GRANT USAGE ON SCHEMA public TO {role}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
@@ -39,6 +35,26 @@ def statements() -> list[str]:
         "REVOKE ALL ON FUNCTION headrace_analyze(text) FROM PUBLIC",
         f"GRANT EXECUTE ON FUNCTION headrace_analyze(text) TO {role}",
     ]
+
+
+def administrator_statements() -> list[str]:
+    """What needs the right to make roles, and does nothing where it has been done.
+
+    Two databases of a cluster may be set up at once: the other's role will do.
+    """
+    role, user = name(), connection.settings_dict["USER"]
+    member = connection.ops.quote_name(user) if user else "CURRENT_USER"
+    return [
+        f"DO $$ BEGIN IF to_regrole('{role}') IS NULL THEN"
+        f" CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS; END IF;"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
+        f"DO $$ BEGIN IF NOT pg_has_role({_literal(user)}, '{settings.HEADRACE_DB_ROLE}', 'MEMBER')"
+        f" THEN GRANT {role} TO {member}; END IF; END $$",
+    ]
+
+
+def _literal(user: str) -> str:
+    return "'" + user.replace("'", "''") + "'" if user else "current_user"
 
 
 def _analyze_function() -> str:

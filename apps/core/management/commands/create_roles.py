@@ -12,7 +12,7 @@ from apps.core import isolation, roles
 class Command(BaseCommand):
     help = (
         "Make the role HEADRACE_DB_ROLE and grant it what serving needs. `migrate` does this"
-        " too; --sql prints the statements for a database whose owner may not make roles."
+        " too; --sql prints what an administrator must run where its user may not make roles."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         if connection.vendor != "postgresql":
             raise CommandError("Only PostgreSQL has roles; SQLite is guarded by triggers.")
         if options["sql"]:
-            self.stdout.write(";\n".join(roles.statements()) + ";")
+            self.stdout.write(";\n".join(roles.administrator_statements()) + ";")
             return
         with isolation.as_owner():
             roles.grant()

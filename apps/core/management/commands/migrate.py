@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from django.core.management.base import CommandError
 from django.core.management.commands import migrate
-from django.db import connection
+from django.db import ProgrammingError, connection
 
 from apps.core import isolation, roles
 
@@ -13,4 +14,14 @@ class Command(migrate.Command):
         with isolation.as_owner():
             super().handle(*args, **options)
             if connection.vendor == "postgresql":
-                roles.grant()
+                _grant()
+
+
+def _grant() -> None:
+    try:
+        roles.grant()
+    except ProgrammingError:
+        raise CommandError(
+            "The tables are made, but this database user may not make the serving role. Let an"
+            " administrator run what `manage.py create_roles --sql` prints, then migrate again."
+        ) from None
