@@ -88,6 +88,14 @@ def prepare_connection(connection: BaseDatabaseWrapper, **_: Any) -> None:
     if connection.vendor == "sqlite":
         raw.create_function("headrace_tenant", 0, _tenant.get)
     elif not _owner.get():
+        _take_role(connection)
+
+
+def _take_role(connection: BaseDatabaseWrapper) -> None:
+    role = connection.ops.quote_name(settings.HEADRACE_DB_ROLE)
+    try:
         with connection.cursor() as cursor:
-            role = connection.ops.quote_name(settings.HEADRACE_DB_ROLE)
             cursor.execute(f"SET ROLE {role}")
+    except BaseException:
+        connection.close()  # or the next user of the connection would have the owner's rights
+        raise

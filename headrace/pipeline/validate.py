@@ -189,12 +189,12 @@ def _decoded_as(kind: FieldType) -> Any:
 
 @cache
 def _clean_row(entity: Entity, zone: ZoneInfo) -> re.Pattern[str]:
-    signed = {check.field for check in entity.checks if isinstance(check, MinimumWhen)}
+    minimums = {c.field: c.minimum for c in entity.checks if isinstance(c, MinimumWhen)}
     cells = []
     for field in entity.fields:
         pattern = values.clean_pattern(field.type, zone)
-        if field.name in signed:  # a negative one may break the check: let it be inspected
-            pattern = pattern.removeprefix("-?")
+        if field.name in minimums:  # a low one may break the check: let it be inspected
+            pattern = values.NO_SPELLING if minimums[field.name] else pattern.removeprefix("-?")
         optional = "" if field.required and not field.null else r"|\\N"
         cells.append(f"(?:{pattern}{optional})")
     return re.compile(r"\t".join(cells), re.ASCII)

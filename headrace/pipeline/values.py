@@ -32,6 +32,7 @@ MAX_DEPTH = 64
 MAX_EXPONENT = 400
 MAX_DIGITS = 1000
 MAX_UNITS = 2**63 - 1
+NO_SPELLING = r"(?!)"  #: bounds that a pattern does not know: `parse` looks at every value
 SHOWN = 200
 
 
@@ -78,10 +79,14 @@ def clean_pattern(kind: FieldType, zone: ZoneInfo) -> str:
             return "|".join(map(re.escape, choices))
         case Text(max_length=length):
             return rf"[^\t\n\r\\\x00\"]{{0,{length}}}"
+        case Money(minimum=minimum) if minimum is not None and minimum != 0:
+            return NO_SPELLING
         case Money(digits=digits, scale=scale, minimum=minimum):
             sign = "" if minimum is not None else "-?"
             whole = min(digits, len(str(MAX_UNITS)) - 1) - scale
             return rf"{sign}(?:0|[1-9]\d{{0,{whole - 1}}})(?:\.\d{{1,{scale}}})?"
+        case Integer(minimum=low, maximum=high) if low > -(10**9) or high < 10**9:
+            return NO_SPELLING
         case Integer(nonzero=nonzero):
             return r"-?[1-9]\d{0,8}" + ("" if nonzero else "|0")
         case Boolean():
