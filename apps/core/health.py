@@ -1,43 +1,49 @@
 """Probes: is the process alive, can it serve. Open to everybody; they tell no secrets."""
 
+from collections.abc import Callable
+
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import api_view, authentication_classes, permission_classes
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from apps.core import problems
+from apps.core.problems import Problem
 
 
-def live(request: HttpRequest) -> JsonResponse:
+def _probe(view: Callable[[Request], Response]) -> Callable[..., HttpResponse]:
+    """An operation of the OpenAPI document that needs no key."""
+    documented = extend_schema(responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT})
+    return documented(api_view()(authentication_classes([])(permission_classes([AllowAny])(view))))
+
+
+@_probe
+def live(request: Request) -> Response:
     """The process answers."""
-    return JsonResponse({"status": "ok"})
+    return Response({"status": "ok"})
 
 
-def ready(request: HttpRequest) -> HttpResponse:
-    """The database answers and the object store's folder can be written."""
+@_probe
+def ready(request: Request) -> Response:
+    """The database answers and HEADRACE_HOME is there."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
         connection.close()
-        return _unavailable("The database does not answer.")
+        raise Problem("unavailable", "The database does not answer.") from None
     if not settings.HEADRACE_HOME.is_dir():
-        return _unavailable("HEADRACE_HOME is not there.")
-    return JsonResponse({"status": "ok", "database": connection.vendor})
+        raise Problem("unavailable", "HEADRACE_HOME is not there.")
+    return Response({"status": "ok", "database": connection.vendor})
 
 
 def home(request: HttpRequest) -> HttpResponse:
     """Where to go from here."""
     return HttpResponse(_HOME, content_type="text/html; charset=utf-8")
-
-
-def _unavailable(detail: str) -> JsonResponse:
-    content = problems.body("unavailable", detail)
-    return JsonResponse(
-        content,
-        status=503,
-        content_type="application/problem+json",
-        headers={"Retry-After": "1"},
-    )
 
 
 _HOME = """<!doctype html>

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Max, Min, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from apps.core.isolation import tenant_reading
@@ -149,9 +149,9 @@ def uploads(tenant: UUID, cursor: str | None, limit: int) -> tuple[list[Upload],
     rows = Upload.objects.filter(tenant_id=tenant).order_by("-created_at", "-id")
     if cursor:
         last = upload_of(tenant, cursor)
-        rows = rows.filter(
-            Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, id__lt=last.id)
-        )
+        # Compared by the database: SQLite's own times have fewer digits than Django's.
+        instant = Subquery(Upload.objects.filter(pk=last.pk).values("created_at"))
+        rows = rows.filter(Q(created_at__lt=instant) | Q(created_at=instant, id__lt=last.id))
     page = list(rows[: limit + 1])
     return page[:limit], page[limit - 1].token if len(page) > limit else None
 

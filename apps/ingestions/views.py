@@ -42,7 +42,6 @@ class Files(APIView):
     parser_classes = ()  # bodies are streamed by us
 
     @extend_schema(
-        operation_id="ingest_file",
         description="Store one file and queue it. The answer means that it is safe; its status"
         " says what became of every line.",
         parameters=[

@@ -123,6 +123,8 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
                 keys += 1
             for position, spell in convert:
                 cells[position] = spell(cells[position])
+            if NULL in cells:  # the very text that will stand for null
+                return None
             if UNSET in cells:
                 mask = _mask(cells)
                 keys -= width - mask.bit_count()
