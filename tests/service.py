@@ -74,10 +74,15 @@ class Service:
     def request(self, method: str, path: str, **options) -> httpx2.Response:
         return self._http.request(method, path, **options)
 
+    @property
+    def pid(self) -> int:
+        """The process id of `manage.py serve`."""
+        assert self._process is not None
+        return self._process.pid
+
     def worker_pids(self) -> list[int]:
         """The process ids of the workers that this service started."""
-        assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         pids = map(int, children.read_text().split())
         return [pid for pid in pids if b"\0worker\0" in _command_line(pid)]
 
