@@ -50,7 +50,7 @@ What a file may hold. A file holds one record type; its name begins with it
 - Keys that begin with `_` are ignored, except `_op`, which may only be `upsert`. Other keys that
   no field has are ignored too and counted in the status of the upload as `unknown_keys`.
 - Indexes and unique keys begin with the tenant, which the tables below leave out. An optional
-  index is made only on request (docs/discussions.md says what it costs)."""
+  index is made on request, by `manage.py optional_index` (docs/discussions.md has its cost)."""
 
 _ERRORS_INTRO = """\
 Codes are stable: match them in programs. Messages are for people and may change."""

@@ -54,6 +54,13 @@ def assert_one_effect(merchant: Merchant, answers: list, objects_before: int) ->
     assert len(stored_objects(merchant)) == objects_before + 1
 
 
+def assert_one_effect_of_requests_at_once(merchant: Merchant, number: int) -> None:
+    key, data = uuid4().hex, ndjson(customer())
+    before = len(stored_objects(merchant))
+    answers = at_once(number, lambda: merchant.send("customers.ndjson", data, key=key))
+    assert_one_effect(merchant, answers, before)
+
+
 def test_a_file_without_a_key_is_refused(shop):
     response = shop.request(
         "POST",
@@ -65,7 +72,7 @@ def test_a_file_without_a_key_is_refused(shop):
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-@pytest.mark.parametrize("key", ["", '""', " ", "k" * 256, '"' + "k" * 256 + '"', "k\tk", "clé"])
+@pytest.mark.parametrize("key", ["", '""', "k" * 256, '"' + "k" * 256 + '"', "k\tk", "clé"])
 def test_a_key_that_is_not_1_to_255_printable_characters_is_refused(shop, path, key):
     headers = {"X-Filename": "customers.ndjson", "Idempotency-Key": key.encode()}
     content = ndjson(customer()) if "comprehensive" in path else b""
@@ -74,11 +81,11 @@ def test_a_key_that_is_not_1_to_255_printable_characters_is_refused(shop, path, 
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 255, '"quoted"', 'a "b" c', "~!@#$%^&*()"])
-def test_a_key_of_1_to_255_printable_characters_is_accepted(merchant, key):
+def test_a_key_of_1_to_255_printable_characters_is_accepted(shop, key):
     data = ndjson(customer())
-    first = merchant.send("customers.ndjson", data, key=key)
+    first = shop.send("customers.ndjson", data, key=key)
     assert first.status_code == 201
-    assert_replayed(first, merchant.send("customers.ndjson", data, key=key))
+    assert_replayed(first, shop.send("customers.ndjson", data, key=key))
 
 
 def test_a_quoted_key_is_the_bare_one(shop):
@@ -92,10 +99,10 @@ def test_the_same_request_again_is_answered_with_the_same_bytes(shop):
     before = len(stored_objects(shop))
     first = shop.send("customers.ndjson", data, key=key)
     shop.wait(first.json()["upload_token"])
-    for _ in range(3):
-        assert_replayed(first, shop.send("customers.ndjson", data, key=key))
-    assert shop.wait(first.json()["upload_token"])["files"]["received"] == 1
-    assert len(stored_objects(shop)) == before + 1
+    answers = [shop.send("customers.ndjson", data, key=key) for _ in range(3)]
+    for again in answers:
+        assert_replayed(first, again)
+    assert_one_effect(shop, [first, *answers], before)
 
 
 def test_a_form_with_another_boundary_is_the_same_request(shop):
@@ -143,10 +150,7 @@ def test_the_same_key_of_another_tenant_is_another_key(shop, stranger):
 
 @pytest.mark.parametrize("number", [6, 16])
 def test_identical_requests_at_once_have_one_effect_and_one_answer(shop, number):
-    key, data = uuid4().hex, ndjson(customer())
-    before = len(stored_objects(shop))
-    answers = at_once(number, lambda: shop.send("customers.ndjson", data, key=key))
-    assert_one_effect(shop, answers, before)
+    assert_one_effect_of_requests_at_once(shop, number)
 
 
 def test_different_requests_with_one_key_at_once_have_one_effect(shop):

@@ -15,7 +15,7 @@ from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Fault, Lines, Outcome, Parked, Reject, SegmentReport
 from headrace.pipeline.scratch import SegmentRows
-from headrace.schema import Promotion
+from headrace.schema import Interval, Promotion
 
 
 def promote(
@@ -44,12 +44,13 @@ class _Segment:
         self._dialect.stage(self._connection, self._entity, self._rows.rows)
         self._hold_back_orphans()
         self._refuse_taken_keys()
+        if self._entity.interval is not None:
+            self._refuse_overlaps(self._entity.interval)
         if self._entity.promotion is not Promotion.APPEND:
             self._supersede_repeated()
-        if self._entity.interval is not None:
-            self._refuse_overlaps()
-        for mask in np.unique(self._rows.index["mask"]).tolist():
-            self._write(mask)
+        unwritten = [(mask, self._write(mask)) for mask in self._masks()]
+        for mask, lines in unwritten:
+            self._explain_unwritten(lines, mask)
         if self._load.renews and self._entity.promotion is not Promotion.APPEND:
             self._dialect.renew(self._connection, self._load)
         return self._report
@@ -92,32 +93,40 @@ class _Segment:
         lines = self._dialect.repeated(self._connection, self._load)
         self._settle(Outcome.SUPERSEDED, lines.tolist())
 
-    def _refuse_overlaps(self) -> None:
+    def _refuse_overlaps(self, interval: Interval) -> None:
         self._dialect.serialize(self._connection, self._load)
         stale = self._dialect.stale(self._connection, self._load)
         self._settle(Outcome.SUPERSEDED, stale.tolist())
         spans = self._dialect.spans(self._connection, self._load)
-        assert self._entity.interval is not None
         self._refuse(
             RejectCode.INTERVAL_OVERLAP,
-            self._entity.interval.start,
+            interval.start,
             [(span.line, str(span.start)) for span in overlapping(spans)],
-            "expected an interval that no other of its owner overlaps",
+            "expected an interval that ends after it starts and overlaps no other of its owner",
         )
 
-    def _write(self, mask: int) -> None:
+    def _masks(self) -> list[int]:
+        """In the order to write them: rows that may end an interval before those that cannot."""
+        masks: list[int] = np.unique(self._rows.index["mask"]).tolist()
+        if self._entity.interval is None:
+            return masks
+        end = 1 << self._entity.field_names.index(self._entity.interval.end)
+        return sorted(masks, key=lambda mask: not mask & end)
+
+    def _write(self, mask: int) -> Lines:
+        """Write the rows of one mask; the lines that made no difference."""
         masks = self._rows.index["mask"]
         staged = np.intersect1d(self._rows.index["line"][masks == mask], self._left)
         if not len(staged):
-            return
+            return staged
         written = self._dialect.write(self._connection, self._load, mask)
         self._report.add(Outcome.INSERTED, written.inserted)
         self._report.add(Outcome.UPDATED, written.updated)
-        rest = np.setdiff1d(staged, np.concatenate(written))
-        if len(rest):
-            self._explain_unwritten(rest, mask)
+        return np.setdiff1d(staged, np.concatenate(written))
 
     def _explain_unwritten(self, rest: Lines, mask: int) -> None:
+        if not len(rest):
+            return
         equal = self._dialect.equal(self._connection, self._load, mask)
         self._report.add(Outcome.UNCHANGED, np.intersect1d(rest, equal))
         others = np.setdiff1d(rest, equal)
@@ -160,23 +169,33 @@ def overlapping(spans: list[Span]) -> list[Span]:
     """The staged spans that must be refused so that no two of an owner overlap.
 
     Spans that replace a stored one go first, then by line: a file may open the next interval
-    before the line that ends the last one.
+    before the line that ends the last one. Of the spans of one id the last that fits is kept,
+    and those before it are left to be superseded.
     """
-    stored = {span.id: span for span in spans if not span.line}
-    staged = sorted(
-        (span for span in spans if span.line), key=lambda span: (span.id not in stored, span.line)
-    )
     kept: dict[Any, dict[Any, Span]] = defaultdict(dict)
-    for span in stored.values():
-        kept[span.owner][span.id] = span
-    refused = []
-    for span in staged:
-        others = (other for id_, other in kept[span.owner].items() if id_ != span.id)
-        if any(_overlap(span, other) for other in others):
-            refused.append(span)
+    staged: dict[Any, list[Span]] = defaultdict(list)
+    for span in sorted(spans, key=lambda span: span.line):
+        if span.line:
+            staged[span.id].append(span)
         else:
             kept[span.owner][span.id] = span
+    stored = {span.id for span in spans if not span.line}
+    refused = []
+    for versions in sorted(
+        staged.values(), key=lambda found: (found[0].id not in stored, found[0].line)
+    ):
+        for span in reversed(versions):
+            if _fits(span, kept[span.owner]):
+                kept[span.owner][span.id] = span
+                break
+            refused.append(span)
     return sorted(refused, key=lambda span: span.line)
+
+
+def _fits(span: Span, kept: dict[Any, Span]) -> bool:
+    if span.end is not None and not span.start < span.end:
+        return False
+    return not any(_overlap(span, other) for id_, other in kept.items() if id_ != span.id)
 
 
 def _overlap(one: Span, other: Span) -> bool:

@@ -110,7 +110,8 @@ class PostgreSQL:
             "repeated": statements.repeated(SPELLING, entity),
             "write": _write(entity, mask),
             "equal": statements.equal(SPELLING, entity, mask),
-            "renew": statements.renew(SPELLING, entity),
+            "renew": statements.renew(SPELLING, entity, mask),
+            "outrun": statements.outrun(SPELLING, entity),
         }
 
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
@@ -160,8 +161,14 @@ class PostgreSQL:
         return _packed(connection, load, statements.equal(SPELLING, load.entity, mask), mask)
 
     def renew(self, connection: Connection, load: Load) -> None:
+        """Raises Race if an older file changed a row after ours was found equal to it."""
         with _cursor(connection) as cursor:
-            cursor.execute(statements.renew(SPELLING, load.entity), _parameters(load))
+            cursor.execute(f"SELECT DISTINCT mask FROM {load.entity.name}_staging")
+            for (mask,) in cursor.fetchall():
+                statement = statements.renew(SPELLING, load.entity, mask)
+                cursor.execute(statement, _parameters(load, mask))
+        if len(_packed(connection, load, statements.outrun(SPELLING, load.entity))):
+            raise Race("an older file changed rows that were found equal")
 
     def serialize(self, connection: Connection, load: Load) -> None:
         with _cursor(connection) as cursor:

@@ -112,7 +112,7 @@ class SQLite:
             "known": statements.known(SPELLING, entity, mask),
             "write": _write(entity, mask),
             "equal": statements.equal(SPELLING, entity, mask),
-            "renew": statements.renew(SPELLING, entity),
+            "renew": statements.renew(SPELLING, entity, mask),
         }
 
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
@@ -163,7 +163,11 @@ class SQLite:
         return _lines(_all(connection, load, statements.equal(SPELLING, load.entity, mask), mask))
 
     def renew(self, connection: Connection, load: Load) -> None:
-        connection.execute(statements.renew(SPELLING, load.entity), _parameters(load))
+        masks = connection.execute(f"SELECT DISTINCT mask FROM temp.{load.entity.name}_staging")
+        for (mask,) in masks.fetchall():
+            connection.execute(
+                statements.renew(SPELLING, load.entity, mask), _parameters(load, mask)
+            )
 
     def serialize(self, connection: Connection, load: Load) -> None:
         """Nothing to do: a write transaction has the file for itself."""

@@ -98,29 +98,36 @@ WHERE t.{SEQUENCE} > {spelling.sequence} + s.line"""
 def crowded(spelling: Spelling, entity: Entity) -> str:
     """Spans of the owners of whom a staged span overlaps one that is stored or staged.
 
-    A stored span whose id is staged as well counts as replaced.
+    A stored span whose id is staged for the same owner counts as replaced. A staged row that
+    leaves its end out keeps the stored one.
     """
     assert entity.interval is not None
     owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
-    columns = f"{entity.key} AS id, {owner} AS owner, {start} AS starts, {end} AS ends"
+    end_bit = 1 << entity.field_names.index(end)
     rows = staging(spelling, entity)
     return f"""
 WITH spans AS (
-    SELECT line, {columns} FROM {rows}
+    SELECT s.line, s.{entity.key} AS id, s.{owner} AS owner, s.{start} AS starts,
+           CASE WHEN s.mask & {end_bit} = 0 THEN t.{end} ELSE s.{end} END AS ends
+    FROM {rows} s
+    LEFT JOIN {entity.name} t
+           ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
     UNION ALL
-    SELECT 0, {columns} FROM {entity.name} t
+    SELECT 0, t.{entity.key}, t.{owner}, t.{start}, t.{end}
+    FROM {entity.name} t
     WHERE t.{TENANT} = {spelling.tenant}
       AND t.{owner} IN (SELECT {owner} FROM {rows})
 ), ordered AS (
-    SELECT owner, ends, LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
+    SELECT owner, starts, ends,
+           LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR id NOT IN (SELECT {entity.key} FROM {rows})
+    WHERE line > 0 OR (id, owner) NOT IN (SELECT {entity.key}, {owner} FROM {rows})
 )
 SELECT line, id, owner, starts, ends
 FROM spans
 WHERE owner IN (SELECT owner FROM ordered
-                WHERE twins > 1 OR next_starts < ends
+                WHERE twins > 1 OR next_starts < ends OR ends <= starts
                    OR (ends IS NULL AND next_starts IS NOT NULL))
 ORDER BY line"""
 
@@ -134,9 +141,18 @@ INSERT INTO {entity.name} AS t ({TENANT}, {listed}, {SEQUENCE})
 SELECT {spelling.tenant}, {", ".join(f"s.{name}" for name in names)}, {spelling.sequence} + s.line
 FROM {staging(spelling, entity)} s
 LEFT JOIN {entity.name} o ON o.{TENANT} = {spelling.tenant} AND o.{entity.key} = s.{entity.key}
-WHERE s.mask = {spelling.mask} AND ({_worth_writing(spelling, entity, names)})
+{_only_first(spelling, entity)}WHERE s.mask = {spelling.mask}
+  AND ({_worth_writing(spelling, entity, names)})
 ORDER BY {_write_order(entity)}
 ON CONFLICT ({TENANT}, {entity.key}) {_on_conflict(entity, names)}"""
+
+
+def _only_first(spelling: Spelling, entity: Entity) -> str:
+    """Of the events of one key only the first may be written, whatever the masks of the others."""
+    if entity.promotion is not Promotion.APPEND:
+        return ""
+    first = f"SELECT MIN(line) AS line FROM {staging(spelling, entity)} GROUP BY {entity.key}"
+    return f"JOIN ({first}) f ON f.line = s.line\n"
 
 
 def _worth_writing(spelling: Spelling, entity: Entity, names: list[str]) -> str:
@@ -183,11 +199,22 @@ def equal(spelling: Spelling, entity: Entity, mask: int) -> str:
   AND NOT ({differs})"""
 
 
-def renew(spelling: Spelling, entity: Entity) -> str:
-    """Raise the sequence of stored rows that staged ones found equal and left alone."""
+def renew(spelling: Spelling, entity: Entity, mask: int) -> str:
+    """Raise the sequence of stored rows that staged ones of one mask found equal and left alone."""
+    differs = spelling.differ(_values(entity, present(entity, mask)), "t", "s")
     return f"""
 UPDATE {entity.name} AS t
 SET {SEQUENCE} = {spelling.sequence} + s.line
 FROM {staging(spelling, entity)} s
 WHERE t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
-  AND t.{SEQUENCE} < {spelling.sequence} + s.line"""
+  AND s.mask = {spelling.mask} AND t.{SEQUENCE} < {spelling.sequence} + s.line
+  AND NOT ({differs})"""
+
+
+def outrun(spelling: Spelling, entity: Entity) -> str:
+    """Staged lines whose stored row is still older: it was changed since they found it equal."""
+    return f"""
+SELECT s.line
+FROM {staging(spelling, entity)} s
+JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+WHERE t.{SEQUENCE} < {spelling.sequence} + s.line"""

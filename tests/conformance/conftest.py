@@ -1,0 +1,62 @@
+"""One database of each dialect for all conformance tests; every test is a tenant of its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from headrace.pipeline import dialects
+from headrace.schema import Entity
+from tests import records, road
+from tests.conftest import DIALECTS
+
+Land = Callable[..., road.LocalLedger]
+
+
+@pytest.fixture(params=DIALECTS, scope="package")
+def shared_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[road.Database]:
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("conformance") / "test.sqlite3"
+        with road.sqlite_database(path) as opened:
+            opened.connection.execute("PRAGMA synchronous = OFF")
+            yield opened
+    else:
+        server = request.getfixturevalue("postgresql_server")
+        with road.postgresql_database(server) as opened:
+            yield opened
+
+
+@pytest.fixture
+def database(shared_database: road.Database) -> road.Database:
+    shared_database.tenant = uuid4()
+    shared_database.dialect = dialects.dialect(shared_database.dialect.name)
+    shared_database.dialect.pause_seconds = 0.0
+    return shared_database
+
+
+@pytest.fixture
+def land(database: road.Database, tmp_path: Path) -> Land:
+    """Lands records and gives the ledger; each call is a newer file unless `number` says."""
+    numbers = iter(range(1, 1000))
+
+    def landed(
+        entity: Entity, *rows: records.Record | bytes, data: bytes | None = None, **more
+    ) -> road.LocalLedger:
+        data = records.file(*rows) if data is None else data
+        more = {"number": next(numbers), "tenant": database.tenant} | more
+        return road.land(database, tmp_path, entity.name, data, **more)
+
+    return landed
+
+
+@pytest.fixture
+def parents(database: road.Database, tmp_path: Path) -> Callable[..., None]:
+    """Lands the parents of the examples with these numbers."""
+
+    def landed(entity: Entity, *numbers: int) -> None:
+        records.land_parents(database, tmp_path, entity, numbers)
+
+    return landed

@@ -1,0 +1,171 @@
+"""Neighbours that interfere, databases that refuse, lost acknowledgements, late parents."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from headrace.entities import BY_NAME, ENTITIES
+from headrace.pipeline import run
+from headrace.pipeline.errors import FailureCode, Permanent, Retryable
+from headrace.pipeline.report import SegmentReport
+from headrace.schema import Entity
+from tests import records, road
+from tests.records import example, expected, stored
+
+CUSTOMERS, PRODUCTS = BY_NAME["customers"], BY_NAME["products"]
+
+
+@pytest.fixture
+def neighbour(database: road.Database) -> Iterator[road.Database]:
+    """Another connection to the same PostgreSQL database; SQLite has one writer at a time."""
+    if database.dialect.name == "sqlite":
+        pytest.skip("one writer at a time: no neighbour can interfere")
+    with psycopg.connect(database.connection.info.dsn, autocommit=True) as connection:
+        other = road.Database(database.dialect.name, connection)
+        other.tenant = database.tenant
+        yield other
+
+
+def once_before(database: road.Database, operation: str, action) -> None:
+    """Let the dialect do something else first, the next time that it is asked for `operation`."""
+    original = getattr(database.dialect, operation)
+
+    def interrupted(*arguments):
+        setattr(database.dialect, operation, original)
+        action()
+        return original(*arguments)
+
+    setattr(database.dialect, operation, interrupted)
+
+
+@pytest.mark.parametrize("moment", ["write", "equal", "renew"])
+def test_an_older_file_that_commits_in_the_middle_does_not_win(
+    moment: str, database: road.Database, neighbour: road.Database, tmp_path: Path, land
+):
+    """Ours found its row equal and would renew it; meanwhile the older file changes it."""
+    row, late = example(CUSTOMERS, 1), example(CUSTOMERS, 1, name="late")
+    land(CUSTOMERS, row, number=1)
+    once_before(
+        database,
+        moment,
+        lambda: road.land(
+            neighbour, tmp_path, "customers", records.file(late), number=2, tenant=neighbour.tenant
+        ),
+    )
+    ledger = land(CUSTOMERS, row, number=3, renews=True)
+    assert stored(database, CUSTOMERS) == expected(CUSTOMERS, row)
+    assert ledger.outcome_by_line() == ["updated"]
+
+
+def test_a_natural_key_that_a_neighbour_takes_in_the_middle_is_refused_by_name(
+    database: road.Database, neighbour: road.Database, tmp_path: Path, land
+):
+    holder = example(PRODUCTS, 1)
+    ours = [example(PRODUCTS, 2, sku=holder["sku"]), example(PRODUCTS, 3)]
+    once_before(
+        database,
+        "write",
+        lambda: road.land(
+            neighbour, tmp_path, "products", records.file(holder), tenant=neighbour.tenant
+        ),
+    )
+    ledger = land(PRODUCTS, *ours)
+    assert ledger.outcome_by_line() == ["rejected", "inserted"]
+    assert records.rejected(ledger) == [(1, "natural_key_taken", "sku")]
+    assert holder["product_id"] in ledger.rejects[0].message
+
+
+@pytest.fixture
+def poison(database: road.Database) -> Iterator[None]:
+    """A rule of the table that the checker does not know."""
+    execute = database.connection.cursor().execute
+    if database.dialect.name == "sqlite":
+        execute(
+            "CREATE TRIGGER poison BEFORE INSERT ON customers WHEN NEW.name LIKE 'poison%'"
+            " BEGIN SELECT RAISE(ABORT, 'poison'); END"
+        )
+        yield
+        execute("DROP TRIGGER poison")
+    else:
+        execute("ALTER TABLE customers ADD CONSTRAINT poison CHECK (name NOT LIKE 'poison%')")
+        yield
+        execute("ALTER TABLE customers DROP CONSTRAINT poison")
+
+
+@pytest.mark.usefixtures("poison")
+def test_rows_that_only_the_database_refuses_are_found_and_the_others_land(
+    database: road.Database, land
+):
+    rows = [example(CUSTOMERS, number) for number in range(40)]
+    for at in (0, 17, 39):
+        rows[at]["name"] = f"poison {at}"
+    ledger = land(CUSTOMERS, *rows)
+    assert records.rejected(ledger) == [(at, "database_refused", "") for at in (1, 18, 40)]
+    kept = [row for row in rows if not row["name"].startswith("poison")]
+    assert stored(database, CUSTOMERS) == expected(CUSTOMERS, *kept)
+
+
+@pytest.mark.usefixtures("poison")
+def test_a_segment_that_is_refused_too_often_fails_and_leaves_nothing(
+    database: road.Database, land
+):
+    rows = [example(CUSTOMERS, number, name="poison") for number in range(run.MAX_REFUSED + 1)]
+    with pytest.raises(Permanent) as caught:
+        land(CUSTOMERS, example(CUSTOMERS, 1000), *rows)
+    assert caught.value.code == FailureCode.REFUSED_TOO_OFTEN
+    assert stored(database, CUSTOMERS) == []
+
+
+class Unacknowledged(road.LocalLedger):
+    """Its first commit succeeds, and nobody hears of it."""
+
+    lost = False
+
+    @contextmanager
+    def transaction(self):
+        with super().transaction() as connection:
+            yield connection
+        if not self.lost:
+            self.lost = True
+            raise Retryable("the connection was lost after the commit")
+
+
+def test_a_commit_whose_acknowledgement_is_lost_counts_once(
+    database: road.Database, tmp_path: Path
+):
+    ledger = Unacknowledged(database)
+    rows = [example(CUSTOMERS, number) for number in range(3)]
+    load = road.load_of("customers", records.file(*rows), tenant=database.tenant)
+    run.run(load, database.dialect, ledger, tmp_path)
+    assert ledger.lost
+    assert ledger.outcome_by_line() == ["inserted"] * 3
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [entity for entity in ENTITIES if entity.references],
+    ids=lambda entity: entity.name,
+)
+def test_parked_lines_land_when_their_parents_have_come(
+    entity: Entity, database: road.Database, tmp_path: Path, land, parents
+):
+    rows = [example(entity, number) for number in (1, 2, 3)]
+    data = records.file(rows[0], b"", b"{}", rows[1], rows[2])
+    ledger = land(entity, data=data, number=5)
+    assert ledger.outcome_by_line() == ["parked", None, "rejected", "parked", "parked"]
+    parents(entity, 1, 3)
+    found: list[SegmentReport] = []
+    load = road.load_of(entity.name, data, number=5, tenant=database.tenant)
+    folder = tmp_path / "wake"
+    folder.mkdir()
+    run.wake(load, database.dialect, ledger, np.array([5, 1, 4]), folder, found.append)
+    (report,) = found
+    assert {str(name): sorted(lines.tolist()) for name, lines in report.outcomes.items()} == {
+        "inserted": [1, 5],
+        "parked": [4],
+    }
+    assert stored(database, entity) == expected(entity, rows[0], rows[2])

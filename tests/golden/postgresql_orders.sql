@@ -1,0 +1,101 @@
+-- table
+CREATE TABLE orders (
+    tenant_id uuid NOT NULL,
+    order_id uuid NOT NULL,
+    external_order_id varchar(100) NOT NULL,
+    kind varchar(20) NOT NULL DEFAULT 'sale' CHECK (kind IN ('sale', 'return', 'adjustment')),
+    customer_id uuid,
+    customer_name_snapshot varchar(255),
+    customer_email_snapshot varchar(255),
+    total_amount numeric(19,4) NOT NULL CHECK (total_amount <> 'NaN'),
+    currency varchar(3) NOT NULL DEFAULT 'USD',
+    order_status varchar(20) NOT NULL DEFAULT 'pending' CHECK (order_status IN ('pending', 'confirmed', 'processing', 'paid', 'shipped', 'delivered', 'completed', 'cancelled', 'refunded', 'returned')),
+    order_date timestamptz NOT NULL,
+    raw_payload jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    source_sequence bigint NOT NULL,
+    CONSTRAINT orders_pkey PRIMARY KEY (tenant_id, order_id),
+    CONSTRAINT orders_external_order_id_key UNIQUE (tenant_id, external_order_id),
+    CONSTRAINT orders_customer_id_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, customer_id),
+    CHECK (kind <> 'sale' OR total_amount >= 0)
+);
+CREATE INDEX orders_tenant_date_status_idx ON orders USING btree (tenant_id, order_date desc, order_status);
+CREATE INDEX orders_summary_covering_idx ON orders USING btree (tenant_id, order_date, order_status) INCLUDE (total_amount, currency);
+CREATE INDEX orders_customer_idx ON orders USING btree (tenant_id, customer_id) WHERE customer_id IS NOT NULL;
+ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+ALTER TABLE orders FORCE ROW LEVEL SECURITY;
+CREATE POLICY orders_tenant ON orders USING (tenant_id = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid));
+
+-- staging
+CREATE TEMPORARY TABLE IF NOT EXISTS orders_staging (line bigint, mask integer, order_id uuid, external_order_id varchar(100), kind varchar(20), customer_id uuid, customer_name_snapshot varchar(255), customer_email_snapshot varchar(255), total_amount numeric(19,4), currency varchar(3), order_status varchar(20), order_date timestamptz, raw_payload jsonb, created_at timestamptz) ON COMMIT DELETE ROWS;
+
+-- copy
+COPY orders_staging (line, mask, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at) FROM STDIN;
+
+-- unresolved customer_id
+SELECT s.line, s.customer_id
+FROM orders_staging s
+LEFT JOIN customers p
+       ON p.tenant_id = CAST(%(tenant)s AS uuid) AND p.customer_id = s.customer_id
+WHERE s.customer_id IS NOT NULL AND p.customer_id IS NULL
+ORDER BY s.line;
+
+-- taken external_order_id
+SELECT s.line, s.external_order_id, t.order_id
+FROM orders_staging s
+JOIN orders t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id
+WHERE t.order_id <> s.order_id
+ORDER BY s.line;
+
+-- rivals external_order_id
+SELECT line, external_order_id, holder
+FROM (SELECT line, external_order_id, order_id,
+             FIRST_VALUE(order_id) OVER (PARTITION BY external_order_id ORDER BY line) AS holder
+      FROM orders_staging) ranked
+WHERE order_id <> holder
+ORDER BY line;
+
+-- repeated
+SELECT line
+FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY line DESC) AS place
+      FROM orders_staging) ranked
+WHERE place > 1;
+
+-- write
+WITH written AS (
+INSERT INTO orders AS t (tenant_id, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at, source_sequence)
+SELECT CAST(%(tenant)s AS uuid), s.order_id, s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at, CAST(%(sequence)s AS bigint) + s.line
+FROM orders_staging s
+LEFT JOIN orders o ON o.tenant_id = CAST(%(tenant)s AS uuid) AND o.order_id = s.order_id
+WHERE s.mask = %(mask)s
+  AND (o.order_id IS NULL OR (o.external_order_id, o.kind, o.customer_id, o.customer_name_snapshot, o.customer_email_snapshot, o.total_amount, o.currency, o.order_status, o.order_date, o.raw_payload, o.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at))
+ORDER BY s.order_id, s.line
+ON CONFLICT (tenant_id, order_id) DO UPDATE
+SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence
+WHERE t.source_sequence < excluded.source_sequence
+RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, xmax = 0 AS is_new)
+SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
+       string_agg(int8send(line), '') FILTER (WHERE NOT is_new)
+FROM written;
+
+-- equal
+SELECT s.line
+FROM orders_staging s
+JOIN orders t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.order_id = s.order_id
+WHERE s.mask = %(mask)s
+  AND t.source_sequence <> CAST(%(sequence)s AS bigint) + s.line
+  AND NOT ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at));
+
+-- renew
+UPDATE orders AS t
+SET source_sequence = CAST(%(sequence)s AS bigint) + s.line
+FROM orders_staging s
+WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.order_id = s.order_id
+  AND s.mask = %(mask)s AND t.source_sequence < CAST(%(sequence)s AS bigint) + s.line
+  AND NOT ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at));
+
+-- outrun
+SELECT s.line
+FROM orders_staging s
+JOIN orders t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.order_id = s.order_id
+WHERE t.source_sequence < CAST(%(sequence)s AS bigint) + s.line;

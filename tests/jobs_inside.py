@@ -1,0 +1,341 @@
+"""What test_jobs.py has done inside processes that have Django set up for a database.
+
+Every function prints nothing and returns what json can say.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.core import jobs, worker
+from apps.core.idempotency import Key
+from apps.core.jobs import Claims, Handler, Lease
+from apps.core.models import Job, JobState, Priority
+from apps.ingestions import ledger, services, sources
+from apps.ingestions.models import Chunk
+from apps.tenants.models import Tenant
+from headrace.pipeline import run
+from headrace.pipeline.errors import FailureCode, LeaseLost, Permanent, Retryable
+
+KIND = "test"
+
+
+def queue(tenant: UUID, number: int = 1, **more: Any) -> None:
+    for _ in range(number):
+        jobs.enqueue(KIND, uuid4(), tenant, **more)
+
+
+def clear() -> None:
+    Job.objects.all().delete()
+
+
+def handle(run_: Callable[[Lease], None], give_up: Callable[..., None] | None = None) -> None:
+    """Let jobs of KIND be run like this; they end as failed when they are given up."""
+    jobs.HANDLERS[KIND] = Handler(run_, give_up or _fail)
+
+
+def _fail(lease: Lease, code: FailureCode, message: str, received: int) -> None:
+    lease.end(JobState.FAILED, f"{code}: {message}")
+
+
+def let_expire(lease: Lease) -> None:
+    expired = Now() - timedelta(seconds=1)
+    Job.objects.filter(pk=lease.job).update(lease_expires=expired)
+
+
+def write_and_fence(lease: Lease, name: str) -> str:
+    """A transaction with an effect; says how it ended."""
+    try:
+        with transaction.atomic():
+            Tenant.objects.create(name=name)
+            lease.fence()
+    except LeaseLost:
+        return "lost"
+    return "kept"
+
+
+def fill_queue(tenants: str, each: str) -> None:
+    clear()
+    for _ in range(int(tenants)):
+        queue(uuid4(), int(each))
+
+
+def claim_everything(ends: str) -> list[tuple[int, int]]:
+    """Claim in eight threads until nothing is left; the jobs and epochs of all claims."""
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: _claim_until_empty(ends == "end"), range(8)))
+    return [claim for claims in found for claim in claims]
+
+
+def _claim_until_empty(ends: bool) -> list[tuple[int, int]]:
+    claims, found = Claims(threading.current_thread().name), []
+    while Job.objects.filter(state=JobState.QUEUED).exists():
+        if (lease := claims.next()) is not None:
+            found.append((lease.job, lease.epoch))
+            if ends:
+                lease.end(JobState.DONE)
+    connection.close()
+    return found
+
+
+def retake_an_expired_lease() -> dict[str, Any]:
+    clear()
+    queue(uuid4())
+    first = Claims("first").next()
+    early = Claims("second").next()
+    time.sleep(1.3)
+    second = Claims("second").next()
+    effects = {
+        "old holder": write_and_fence(first, f"old {first.job}"),
+        "new holder": write_and_fence(second, f"new {first.job}"),
+    }
+    ends = []
+    for lease in (first, second):
+        try:
+            lease.end(JobState.DONE)
+            ends.append("ended")
+        except LeaseLost:
+            ends.append("lost")
+    written = Tenant.objects.filter(name__endswith=f" {first.job}").values_list("name", flat=True)
+    return {
+        "taken early": early is not None,
+        "epochs": [first.epoch, second.epoch],
+        "effects": effects,
+        "written": [name.split()[0] for name in written],
+        "ends": ends,
+        "state": Job.objects.get(pk=first.job).state,
+    }
+
+
+def keep_by_heartbeat() -> dict[str, Any]:
+    clear()
+    queue(uuid4())
+    lease = Claims("first").next()
+    with jobs.heartbeat(lease):
+        taken = [_taken_within(2.5)]
+        Job.objects.update(epoch=F("epoch") + 1)
+        time.sleep(0.8)
+    try:
+        lease.check()
+    except LeaseLost:
+        taken.append("noticed")
+    taken.append(_taken_within(2.0))
+    return {"taken": taken}
+
+
+def _taken_within(seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    claims = Claims("another")
+    while time.monotonic() < end:
+        if claims.next() is not None:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def claim_in_turn() -> dict[str, list[str]]:
+    """The order in which jobs come, by what orders them."""
+    clear()
+    one, two, three = (uuid4() for _ in range(3))
+    for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
+        queue(one, 2, priority=priority)
+    by_priority = [str(job.priority) for job in _claimed_jobs()]
+    clear()
+    for tenant in (one, two, three):
+        queue(tenant, 3)
+    names = {one: "a", two: "b", three: "c"}
+    by_tenant = [names[job.tenant_id] for job in _claimed_jobs()]
+    return {"by priority": by_priority, "by tenant": by_tenant}
+
+
+def _claimed_jobs() -> list[Job]:
+    claims, found = Claims("worker"), []
+    while (lease := claims.next()) is not None:
+        found.append(Job.objects.get(pk=lease.job))
+        lease.end(JobState.DONE)
+    return found
+
+
+def wait_for_lower_ranks() -> list[str]:
+    """What can be claimed in an upload of four files, as its files end one by one."""
+    clear()
+    tenant, upload, other = uuid4(), uuid4(), uuid4()
+    for rank in (2, 1, 0, 0):
+        queue(tenant, group=upload, rank=rank)
+    first, second = _claim(), _claim()
+    told = [first, second, _claim()]
+    queue(tenant, group=other, rank=9)
+    told.append(_claim())
+    first.end(JobState.DONE)
+    told.append(_claim())
+    second.end(JobState.FAILED)
+    third = _claim()
+    told += [third, _claim()]
+    third.release(0, "")
+    told.append(_claim())
+    told[-1].end(JobState.DONE)
+    told.append(_claim())
+    return ["nothing" if lease is None else f"rank {_rank(lease)}" for lease in told]
+
+
+def _claim() -> Lease | None:
+    return Claims("worker").next()
+
+
+def _rank(lease: Lease) -> int:
+    return Job.objects.get(pk=lease.job).rank
+
+
+def delay_of_a_small_tenant() -> dict[str, Any]:
+    """Two workers are busy with a thousand jobs of one tenant when another's job arrives."""
+    clear()
+    crowd, single, log = uuid4(), uuid4(), []
+
+    def run_(lease: Lease) -> None:
+        log.append((time.monotonic(), lease.tenant))
+        time.sleep(0.02)
+        lease.end(JobState.DONE)
+
+    handle(run_)
+    waiting = [Job(kind=KIND, subject=uuid4(), tenant_id=crowd) for _ in range(1_000)]
+    Job.objects.bulk_create(waiting, batch_size=100)
+    stop = threading.Event()
+    threads = [threading.Thread(target=_work, args=(stop,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    queue(single)
+    arrived = time.monotonic()
+    while single not in [tenant for _, tenant in log] and time.monotonic() < arrived + 20:
+        time.sleep(0.005)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    started = next(at for at, tenant in log if tenant == single)
+    between = sum(arrived < at < started for at, _ in log)
+    left = Job.objects.filter(tenant_id=crowd, state=JobState.QUEUED).count()
+    return {"seconds": started - arrived, "jobs of the crowd between": between, "left": left}
+
+
+def _work(stop: threading.Event) -> None:
+    worker.Worker(stop).run()
+    connection.close()
+
+
+class File:
+    """A body as a request brings it."""
+
+    filename, entity = "customers.ndjson", None
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+
+    def blocks(self) -> list[bytes]:
+        return [b'{"customer_id": "%s"}\n' % str(uuid4()).encode() for _ in range(self._lines)]
+
+
+def receive_a_file(lines: int) -> Chunk:
+    tenant = Tenant.objects.create(name="A shop")
+    key = Key(tenant.tenant_id, "file", uuid4().hex)
+    services.receive(services.Delivery(tenant.tenant_id, key, None, "", File(lines)))
+    return Chunk.objects.get(tenant_id=tenant.tenant_id)
+
+
+class Poisoned(ledger.ChunkLedger):
+    """A ledger whose worker dies after the plan was kept."""
+
+    def pending(self) -> list[int]:
+        raise SystemExit
+
+
+def _plan_and_die(chunk: Chunk) -> None:
+    lease = _claim()
+    poisoned = Poisoned(chunk, lease)
+    try:
+        with sources.scratch(lease.job) as folder:
+            run.run(ledger.load_of(chunk), ledger.dialect(), poisoned, folder)
+    except SystemExit:
+        let_expire(lease)
+
+
+def quarantine(planned: str) -> dict[str, Any]:
+    """A chunk whose workers die, five claims in a row, and what the sixth makes of it."""
+    clear()
+    chunk = receive_a_file(lines=7)
+    if planned == "planned":
+        _plan_and_die(chunk)
+    attempts = []
+    for _ in range(5):
+        lease = _claim()
+        attempts.append(lease.attempts)
+        let_expire(lease)
+    worker.execute(_claim())
+    chunk.refresh_from_db()
+    job = Job.objects.get(subject=chunk.pk)
+    return {
+        "attempts": attempts,
+        "chunk": [chunk.state, chunk.code, chunk.lines_received],
+        "outcomes": {name.value: number for name, number in chunk.counts.items() if number},
+        "job": [job.state, job.attempts],
+        "claimable": _claim() is not None,
+        "source kept": bool(sources.store().open(chunk.source).read()),
+    }
+
+
+def ends_of_jobs() -> dict[str, Any]:
+    """How a job is after its handler did this."""
+
+    def ends_well(lease: Lease) -> None:
+        lease.end(JobState.DONE)
+
+    def cannot(lease: Lease) -> None:
+        raise Permanent(FailureCode.CORRUPT, "it is damaged")
+
+    def cannot_now(lease: Lease) -> None:
+        raise Retryable("deadlock")
+
+    def is_defect(lease: Lease) -> None:
+        raise ValueError("a secret text")
+
+    def is_robbed(lease: Lease) -> None:
+        Job.objects.filter(pk=lease.job).update(epoch=F("epoch") + 1)
+        lease.fence()
+
+    def is_robbed_and_cannot(lease: Lease) -> None:
+        Job.objects.filter(pk=lease.job).update(epoch=F("epoch") + 1)
+        raise Permanent(FailureCode.CORRUPT, "it is damaged")
+
+    scenes = (ends_well, cannot, cannot_now, is_defect, is_robbed, is_robbed_and_cannot)
+    return {scene.__name__: _end_after(scene) for scene in scenes} | {"unknown": _end_after(None)}
+
+
+def _end_after(scene: Callable[[Lease], None] | None) -> list[Any]:
+    clear()
+    jobs.HANDLERS.pop(KIND, None)
+    if scene is not None:
+        handle(scene)
+    queue(uuid4())
+    worker.execute(_claim())
+    job = Job.objects.get()
+    return [job.state, job.error, _claim() is not None]
+
+
+def progress_counts_claims_anew() -> list[int]:
+    clear()
+    queue(uuid4())
+    seen = []
+    for progress in (False, False, True, False):
+        lease = _claim()
+        if progress:
+            lease.fence()
+        seen.append(Job.objects.get().attempts)
+        let_expire(lease)
+    return seen

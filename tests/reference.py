@@ -1,0 +1,144 @@
+"""A loader so slow and simple that it can be read: dicts, one row after the other.
+
+It is the second opinion on winners and outcomes: promotion as it is meant, without SQL. Natural
+keys are the one exception to "row after row": who holds one is decided before any row of the
+file is written (docs/discussions.md), by the table first, then by the line.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.schema import SERVER_NOW, Entity, Promotion
+from tests.records import Record, meaning
+
+
+@dataclass
+class Stored:
+    sequence: tuple[int, int]
+    values: Record
+
+
+@dataclass
+class Table:
+    rows: dict[str, Stored] = field(default_factory=dict)
+
+
+class ReferenceLoader:
+    """The tables of one tenant. `load` gives a file's outcomes by line."""
+
+    def __init__(self, entities: tuple[Entity, ...]) -> None:
+        self.tables = {entity.name: Table() for entity in entities}
+        self._keys = {entity.name: entity.key for entity in entities}
+
+    def load(self, entity: Entity, number: int, records: list[Record]) -> list[str]:
+        rows = self.tables[entity.name].rows
+        staged = {
+            line: {name: meaning(entity.field(name), value) for name, value in record.items()}
+            for line, record in enumerate(records, 1)
+        }
+        outcomes = dict.fromkeys(staged, "")
+        self._park(entity, staged, outcomes)
+        self._refuse_taken(entity, rows, staged, outcomes)
+        if entity.promotion is Promotion.INTERVAL:
+            self._refuse_overlaps(entity, rows, number, staged, outcomes)
+        if entity.promotion is not Promotion.APPEND:
+            last = {row[entity.key]: line for line, row in staged.items()}
+            _settle(staged, outcomes, "superseded", set(staged) - set(last.values()))
+        for line, row in staged.items():
+            outcomes[line] = _write(entity, rows, (number, line), row)
+        return list(outcomes.values())
+
+    def _park(self, entity: Entity, staged: dict[int, Record], outcomes: dict[int, str]) -> None:
+        orphans = {
+            line
+            for line, row in staged.items()
+            for reference in entity.references
+            if row.get(reference.field) is not None
+            and row[reference.field] not in self.tables[reference.entity].rows
+        }
+        _settle(staged, outcomes, "parked", orphans)
+
+    def _refuse_taken(self, entity: Entity, rows, staged, outcomes) -> None:
+        for name in entity.natural_keys:
+            holders: dict[Any, Any] = {}
+            for line in sorted(staged):
+                holders.setdefault(staged[line][name], staged[line][entity.key])
+            held = {row.values[name]: id_ for id_, row in rows.items()}
+            taken = {
+                line
+                for line, row in staged.items()
+                if held.get(row[name], row[entity.key]) != row[entity.key]
+                or holders[row[name]] != row[entity.key]
+            }
+            _settle(staged, outcomes, "rejected", taken)
+
+    def _refuse_overlaps(self, entity: Entity, rows, number, staged, outcomes) -> None:
+        key, interval = entity.key, entity.interval
+        assert interval is not None
+        newer = {
+            line
+            for line, row in staged.items()
+            if row[key] in rows and rows[row[key]].sequence > (number, line)
+        }
+        _settle(staged, outcomes, "superseded", newer)
+        kept = {id_: row.values for id_, row in rows.items()}
+        ids = sorted({row[key] for row in staged.values()}, key=_by_place(entity, rows, staged))
+        refused = set()
+        for id_ in ids:
+            for line in sorted((at for at, row in staged.items() if row[key] == id_), reverse=True):
+                span = {interval.end: None} | (rows[id_].values if id_ in rows else {})
+                span |= staged[line]
+                if _fits(interval, span, [row for other, row in kept.items() if other != id_]):
+                    kept[id_] = span
+                    break
+                refused.add(line)
+        _settle(staged, outcomes, "rejected", refused)
+
+
+def _by_place(entity: Entity, rows, staged):
+    """Stored ids first, then by their first line."""
+    first: dict[str, int] = {}
+    for line in sorted(staged):
+        first.setdefault(staged[line][entity.key], line)
+    return lambda id_: (id_ not in rows, first[id_])
+
+
+def _fits(interval, span: Record, others: list[Record]) -> bool:
+    start, end = span[interval.start], span[interval.end]
+    if end is not None and end <= start:
+        return False
+    return not any(
+        (other[interval.end] is None or start < other[interval.end])
+        and (end is None or other[interval.start] < end)
+        for other in others
+        if other[interval.owner] == span[interval.owner]
+    )
+
+
+def _settle(staged: dict[int, Record], outcomes: dict[int, str], outcome: str, lines) -> None:
+    for line in lines:
+        del staged[line]
+        outcomes[line] = outcome
+
+
+def _write(entity: Entity, rows: dict[str, Stored], sequence, row: Record) -> str:
+    stored = rows.get(row[entity.key])
+    if stored is None:
+        values = {
+            name.name: meaning(name, row[name.name] if name.name in row else _default(name))
+            for name in entity.fields
+        }
+        rows[row[entity.key]] = Stored(sequence, values)
+        return "inserted"
+    if all(stored.values[name] == value for name, value in row.items()):
+        return "unchanged"
+    if entity.promotion is Promotion.APPEND:
+        return "rejected"
+    if stored.sequence > sequence:
+        return "superseded"
+    rows[row[entity.key]] = Stored(sequence, stored.values | row)
+    return "updated"
+
+
+def _default(name) -> Any:
+    return None if name.default is SERVER_NOW else name.default

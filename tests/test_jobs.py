@@ -1,0 +1,160 @@
+"""The job table on real databases: one holder at a time, fair, and never stuck."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from tests.conftest import DIALECTS
+from tests.service import ROOT, Service
+
+INSIDE = """
+import json, sys, django
+django.setup()
+from tests import jobs_inside
+print(json.dumps(getattr(jobs_inside, sys.argv[1])(*sys.argv[2:])))
+"""
+
+
+class Database:
+    """A migrated database that no service works on."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def do(self, function: str, *arguments: object, lease_seconds: int = 1) -> Any:
+        """Call a function of jobs_inside in a process of its own."""
+        environment = {
+            **self._service.environment,
+            "DJANGO_SETTINGS_MODULE": "main.settings",
+            "HEADRACE_LEASE_SECONDS": str(lease_seconds),
+        }
+        result = subprocess.run(
+            [sys.executable, "-c", INSIDE, function, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+
+@pytest.fixture(params=DIALECTS, scope="module")
+def database(request, tmp_path_factory) -> Iterator[Database]:
+    home = tmp_path_factory.mktemp(f"jobs_{request.param}")
+    if request.param == "sqlite":
+        yield migrated(home, {})
+        return
+    server, name = request.getfixturevalue("postgresql_server"), f"headrace_test_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as administrator:
+        administrator.execute(f"CREATE DATABASE {name}")
+        yield migrated(home, {"DATABASE_URL": f"{server.rpartition('/')[0]}/{name}"})
+        administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def migrated(home, environment: dict[str, str]) -> Database:
+    ours = ("DB_", "DATABASE_", "HEADRACE_", "DJANGO_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    service = Service(home, {**inherited, "HEADRACE_HOME": str(home), **environment})
+    service.manage("migrate", "--verbosity", "0")
+    return Database(service)
+
+
+@pytest.mark.parametrize("ends", ["end", "hold"])
+def test_sixteen_claimers_in_two_processes_never_get_one_job(database, ends):
+    database.do("fill_queue", 8, 8)
+    with ThreadPoolExecutor(2) as pool:
+        claims = [
+            pool.submit(database.do, "claim_everything", ends, lease_seconds=60) for _ in range(2)
+        ]
+        found = [tuple(claim) for part in claims for claim in part.result()]
+    assert {epoch for _, epoch in found} == {1}
+    assert len(found) == len(set(found)) == 64
+
+
+def test_an_expired_lease_is_taken_over_and_its_old_holder_has_no_effect(database):
+    assert database.do("retake_an_expired_lease") == {
+        "taken early": False,
+        "epochs": [1, 2],
+        "effects": {"old holder": "lost", "new holder": "kept"},
+        "written": ["new"],
+        "ends": ["lost", "ended"],
+        "state": "done",
+    }
+
+
+def test_a_heartbeat_keeps_the_lease_and_notices_when_it_is_lost(database):
+    assert database.do("keep_by_heartbeat") == {"taken": [False, "noticed", True]}
+
+
+def test_jobs_come_by_priority_and_then_tenant_by_tenant(database):
+    assert database.do("claim_in_turn") == {
+        "by priority": ["0", "0", "1", "1", "2", "2"],
+        "by tenant": ["a", "b", "c"] * 3,
+    }
+
+
+def test_files_of_an_upload_wait_for_those_they_may_refer_to(database):
+    assert database.do("wait_for_lower_ranks", lease_seconds=60) == [
+        "rank 0",
+        "rank 0",
+        "nothing",
+        "rank 9",
+        "nothing",
+        "rank 1",
+        "nothing",
+        "rank 1",
+        "rank 2",
+    ]
+
+
+def test_a_thousand_jobs_of_one_tenant_do_not_delay_the_single_job_of_another(database):
+    measured = database.do("delay_of_a_small_tenant", lease_seconds=60)
+    print(f"started after {measured['seconds'] * 1e3:.0f} ms", measured)
+    assert measured["left"] > 500
+    # What the two workers had chosen when it arrived; a job takes 20 ms.
+    assert measured["jobs of the crowd between"] <= 2
+    assert measured["seconds"] < 1
+
+
+def test_a_claim_without_progress_counts_and_progress_counts_anew(database):
+    assert database.do("progress_counts_claims_anew", lease_seconds=60) == [1, 2, 0, 1]
+
+
+def test_a_chunk_whose_workers_die_is_quarantined_with_its_lines_unprocessed(database):
+    assert database.do("quarantine", "planned", lease_seconds=60) == {
+        "attempts": [1, 2, 3, 4, 5],
+        "chunk": ["failed", "quarantined", 7],
+        "outcomes": {"unprocessed": 7},
+        "job": ["quarantined", 6],
+        "claimable": False,
+        "source kept": True,
+    }
+
+
+def test_a_chunk_that_nobody_could_read_is_quarantined_too(database):
+    told = database.do("quarantine", "unplanned", lease_seconds=60)
+    assert (told["chunk"][:2], told["job"]) == (["failed", "quarantined"], ["quarantined", 6])
+    assert sum(told["outcomes"].values()) == told["chunk"][2]
+    assert (told["claimable"], told["source kept"]) == (False, True)
+
+
+def test_a_job_ends_as_its_handler_says_and_a_defect_says_no_more_than_its_kind(database):
+    assert database.do("ends_of_jobs", lease_seconds=60) == {
+        "ends_well": ["done", "", False],
+        "cannot": ["failed", "corrupt: it is damaged", False],
+        "cannot_now": ["queued", "deadlock", False],
+        "is_defect": ["queued", "ValueError", False],
+        "is_robbed": ["running", "", False],
+        "is_robbed_and_cannot": ["running", "", False],
+        "unknown": ["queued", "KeyError", False],
+    }

@@ -1,0 +1,269 @@
+"""Mistakes that systems of this kind were seen to make (the list is in docs/guarantees.md).
+
+Each test fails when its mistake is put back.
+"""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+from tests import tables
+from tests import test_idempotency as idempotency
+from tests import test_ingestion_http as ingestion
+from tests import test_tenants_http as tenants
+from tests.road import ndjson
+from tests.service import ROOT, Merchant, Service
+from tests.shop import ask, customer, order, order_item, product
+
+
+def test_1_the_stored_hash_of_a_key_is_not_a_key(merchant):
+    tenants.assert_hashes_are_no_keys(merchant)
+
+
+def test_2_a_view_is_closed_by_default_and_known_to_the_authorisation_table(merchant):
+    tenants.assert_every_route_is_known(merchant.service)
+    tenants.assert_closed_without_a_key(merchant)
+
+
+def test_4_a_tenant_cannot_overwrite_or_block_rows_of_another_with_the_same_id(merchant, stranger):
+    tenants.assert_equal_ids_stay_apart(merchant, stranger)
+    goods, bought = product(), order()
+    merchant.load("products.ndjson", ndjson(goods))
+    stranger.load("orders.ndjson", ndjson(bought))
+    items = [order_item(bought["order_id"], goods["product_id"])]
+    status = stranger.load("orders.ndjson", ndjson(order(), order(customer_id=str(uuid4()))))
+    assert status["outcomes"] == ingestion.outcomes(inserted=1, parked=1)
+    status = stranger.load("order_items.ndjson", ndjson(*items))
+    assert status["outcomes"] == ingestion.outcomes(parked=1)
+
+
+def test_5_nothing_of_a_truncated_gzip_file_is_applied(merchant):
+    ingestion.assert_nothing_of_a_damaged_file_lands(merchant, "cut in the middle")
+    assert tables.rows(merchant.service, merchant.tenant, "customers") == []
+    assert len(ingestion.stored_objects(merchant)) == 1
+
+
+@contextmanager
+def more_workers(running: Service, number: int) -> Iterator[None]:
+    command = [sys.executable, "manage.py", "worker"]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env=running.environment) for _ in range(number)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(40)
+
+
+def test_6_staged_rows_are_private_to_the_worker_that_staged_them(merchant, stranger):
+    files = [ndjson(*(customer() for _ in range(2_000))) for _ in range(4)]
+
+    def load(merchant: Merchant) -> dict[str, int]:
+        token = merchant.open_upload()
+        for number, data in enumerate(files):
+            merchant.send(f"customers_{number}.ndjson", data, token=token)
+        return merchant.wait(token)["outcomes"]
+
+    with more_workers(merchant.service, 2), ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(load, (merchant, stranger)))
+        assert found == [ingestion.outcomes(inserted=8_000)] * 2
+        assert not [name for name in lasting_tables(merchant.service) if "staging" in name]
+
+
+def lasting_tables(running: Service) -> list[str]:
+    """The tables that more than one connection sees."""
+    if running.is_postgresql:
+        statement = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't'"
+    else:
+        statement = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    return [name for (name,) in ask(running, statement)]
+
+
+@contextmanager
+def refusing(running: Service, name: str) -> Iterator[None]:
+    """A database that refuses customers of this name, as it would for a check of its own."""
+    if running.is_postgresql:
+        ask(
+            running,
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE check_violation; END $$;"
+            " CREATE TRIGGER refuse BEFORE INSERT ON customers FOR EACH ROW"
+            f" WHEN (NEW.name = '{name}') EXECUTE FUNCTION refuse()",
+        )
+    else:
+        ask(
+            running,
+            "CREATE TRIGGER refuse BEFORE INSERT ON customers"
+            f" WHEN NEW.name = '{name}' BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        )
+    try:
+        yield
+    finally:
+        on = " ON customers; DROP FUNCTION refuse()" if running.is_postgresql else ""
+        ask(running, f"DROP TRIGGER refuse{on}")
+
+
+def test_7_a_database_error_is_told_for_its_line_and_stops_no_other(merchant):
+    name = uuid4().hex
+    rows = [customer() for _ in range(100)]
+    rows[40]["name"] = name
+    with refusing(merchant.service, name):
+        status = merchant.load("customers.ndjson", ndjson(*rows))
+    assert status["status"] == "completed_with_rejects"
+    assert status["outcomes"] == ingestion.outcomes(inserted=99, rejected=1)
+    (reject,) = merchant.rejects(status["upload_token"])
+    assert (reject["line"], reject["code"]) == (41, "database_refused")
+    assert len(tables.rows(merchant.service, merchant.tenant, "customers")) == 99
+
+
+def test_8_a_chunk_is_done_only_when_its_rows_are_and_one_left_behind_is_taken_up(merchant):
+    data = ndjson(*(customer() for _ in range(20_000)))
+    merchant.load("products.ndjson", ndjson(product()))
+    token = merchant.send("customers.ndjson", data).json()["upload_token"]
+    while (state := merchant.status(token)["chunks"][0]["status"]) in ("received", "verifying"):
+        time.sleep(0.002)
+    (victim,) = merchant.service.worker_pids()
+    os.kill(victim, signal.SIGKILL)
+    if state == "completed":  # so says the status: then the rows are there
+        assert len(tables.rows(merchant.service, merchant.tenant, "customers")) == 20_000
+    ask(merchant.service, "UPDATE jobs SET lease_expires = '2000-01-01' WHERE state = 'running'")
+    status = merchant.wait(token)
+    assert (status["status"], status["outcomes"]["inserted"]) == ("completed", 20_000)
+    assert len(tables.rows(merchant.service, merchant.tenant, "customers")) == 20_000
+
+
+def test_9_a_second_upload_with_the_same_key_returns_the_first(merchant):
+    data, key = ndjson(customer()), uuid4().hex
+    answers = [merchant.send("customers.ndjson", data, key=key) for _ in range(2)]
+    idempotency.assert_one_effect(merchant, answers, 0)
+    openings = [idempotency.open_upload(merchant, key) for _ in range(2)]
+    idempotency.assert_replayed(*openings)
+
+
+def test_10_identical_requests_at_once_have_one_effect_and_one_answer(merchant):
+    idempotency.assert_one_effect_of_requests_at_once(merchant, 6)
+
+
+NO_PRICES = [b"NaN", b'"NaN"', b"Infinity", b"-Infinity", b'"-inf"', b"1e400", b"1e16", b"1.23456"]
+
+
+def test_12_a_price_that_is_no_exact_finite_number_is_a_reject_without_database_text(merchant):
+    lines = [ndjson(product(price="PRICE")).replace(b'"PRICE"', text) for text in NO_PRICES]
+    status = merchant.load("products.ndjson", b"".join(lines))
+    assert status["outcomes"] == ingestion.outcomes(rejected=len(NO_PRICES))
+    found = merchant.rejects(status["upload_token"])
+    assert {(reject["stage"], reject["code"]) for reject in found} == {("verify", "bad_number")}
+    told = json.dumps([reject["message"] for reject in found]).lower()
+    for word in ("numeric", "sqlite", "psycopg", "overflow", "traceback", "constraint"):
+        assert word not in told
+    assert tables.rows(merchant.service, merchant.tenant, "products") == []
+
+
+def test_16_the_id_of_a_row_never_changes(merchant):
+    first = product()
+    again = product(sku=first["sku"], name="Other tea")
+    merchant.load("products.ndjson", ndjson(first))
+    status = merchant.load("products.ndjson", ndjson({**first, "name": "Green tea"}, again))
+    assert status["outcomes"] == ingestion.outcomes(updated=1, rejected=1)
+    ((key, sku, name, *_),) = tables.rows(merchant.service, merchant.tenant, "products")
+    assert str(key).replace("-", "") == first["product_id"].replace("-", "")
+    assert (sku, name) == (first["sku"], "Green tea")
+
+
+def generated(folder: Path, seed: int) -> dict[str, bytes]:
+    sizes = ["--tenants", "1", "--products-per-tenant", "40", "--orders-per-tenant", "120"]
+    command = [sys.executable, "-m", "headrace", "generate", "--seed", str(seed), *sizes]
+    command += ["--customers-per-tenant", "30", "--output-dir", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.*"))}
+
+
+def test_20_generated_data_is_the_same_for_the_same_seed_and_its_totals_are_true(tmp_path):
+    one, same, other = (
+        generated(tmp_path / name, seed) for name, seed in (("a", 7), ("b", 7), ("c", 8))
+    )
+    assert one == same
+    assert one.keys() == other.keys() > {"tenants.csv"}
+    assert one != other
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for item in records(one, "order_items"):
+        sums[item["order_id"]] += item["line_total"]
+    totals = {row["order_id"]: row["total_amount"] for row in records(one, "orders")}
+    assert totals == sums
+    assert all(totals.values())
+
+
+def records(files: dict[str, bytes], entity: str) -> list[dict]:
+    """All records of an entity, by the beginning of the file names, numbers exact."""
+    mine = [data for name, data in files.items() if entity_of(name) == entity]
+    lines = b"".join(mine).splitlines()
+    return [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in lines]
+
+
+def entity_of(name: str) -> str:
+    known = ("customers", "products", "orders", "order_items", "price_history", "stock_events")
+    return max((entity for entity in known if name.startswith(entity)), key=len, default="")
+
+
+DOCUMENTED = {
+    ("POST", "/ingest/comprehensive/"): 400,
+    ("POST", "/ingest/orders/"): 400,
+    ("POST", "/ingest/sessions/"): 201,
+    ("GET", "/ingest/sessions/"): 200,
+    ("GET", "/ingest/sessions/{token}/status/"): 200,
+    ("GET", "/ingest/sessions/{token}/rejects/"): 200,
+}
+
+
+def test_21_documented_addresses_answer_where_they_are_documented(merchant):
+    token = merchant.open_upload()
+    found = {
+        (method, path): merchant.request(method, path.format(token=token)).status_code
+        for method, path in DOCUMENTED
+    }
+    assert found == DOCUMENTED
+    prefixes = [route.count("/api/v1") for route in tenants.routes_of(merchant.service)]
+    assert max(prefixes) == 1
+
+
+SOURCES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+def test_21_every_test_asserts_something():
+    functions = [
+        (path.name, node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    asserting = {"raises"}
+    for _ in range(3):  # helpers of helpers assert too
+        asserting |= {node.name for _, node in functions if asserts(node, asserting)}
+    tests = [(name, node.name) for name, node in functions if node.name.startswith("test_")]
+    assert len(tests) > 50
+    assert [test for test in tests if test[1] not in asserting] == []
+
+
+def asserts(function: ast.FunctionDef, asserting: set[str]) -> bool:
+    """Whether a function has an assert, or calls one of those that have."""
+    names = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call)
+    }
+    has_own = any(isinstance(node, ast.Assert) for node in ast.walk(function))
+    return has_own or not names.isdisjoint(asserting)

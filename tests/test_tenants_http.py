@@ -1,0 +1,328 @@
+"""Who may call, and that tenants do not exist for each other."""
+
+import csv
+import hashlib
+import json
+import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests import service, tables
+from tests.road import ndjson
+from tests.service import Merchant, Service
+from tests.shop import ask, customer, order, order_item, product
+
+TOKEN = "{token}"
+# Every operation of the OpenAPI document, and what a caller of it must be: anybody where it is
+# `open`; `key` needs a key, and `token` names an upload of the caller's besides.
+OPERATIONS = {
+    ("get", "/health/"): "open",
+    ("get", "/health/live"): "open",
+    ("get", "/health/ready"): "open",
+    ("post", "/api/v1/ingest/comprehensive/"): "key",
+    ("post", "/api/v1/ingest/orders/"): "key",
+    ("get", "/api/v1/ingest/sessions/"): "key",
+    ("post", "/api/v1/ingest/sessions/"): "key",
+    ("get", "/api/v1/ingest/sessions/{token}/status/"): "token",
+    ("get", "/api/v1/ingest/sessions/{token}/rejects/"): "token",
+}
+# Pages for people, and the document itself.
+PAGES = {
+    "/",
+    "/api/schema/",
+    "/api/schema/swagger-ui/",
+    "/api/docs/",
+    "/api/redoc/",
+}
+ROUTES = """
+import json
+from django.urls import get_resolver
+def walk(patterns, prefix=""):
+    for pattern in patterns:
+        path = prefix + str(pattern.pattern)
+        if hasattr(pattern, "url_patterns"):
+            yield from walk(pattern.url_patterns, path)
+        else:
+            yield "/" + path
+print(json.dumps(sorted(walk(get_resolver().url_patterns))))
+"""
+
+
+def needing(*needs: str) -> list[tuple[str, str]]:
+    return [operation for operation, need in OPERATIONS.items() if need in needs]
+
+
+def operations(document: dict) -> set[tuple[str, str]]:
+    return {(method, path) for path, item in document["paths"].items() for method in item}
+
+
+def document_of(running: Service) -> dict:
+    response = running.request("GET", "/api/schema/?format=json")
+    assert response.status_code == 200
+    return response.json()
+
+
+def routes_of(running: Service) -> set[str]:
+    """Every address that the service has, parameters in braces."""
+    found = json.loads(running.manage("shell", "-v", "0", "-c", ROUTES).stdout)
+    return {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route) for route in found}
+
+
+def call(running: Service, operation: tuple[str, str], token: str, **headers: str):
+    method, path = operation
+    return running.request(method.upper(), path.replace(TOKEN, token), headers=headers)
+
+
+def assert_unauthenticated(response) -> None:
+    assert response.status_code == 401, response.text
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="headrace"'
+    assert response.json()["code"] == "unauthenticated"
+
+
+def assert_every_route_is_known(running: Service) -> None:
+    """The OpenAPI document, the table above and the service's addresses are the same."""
+    found = operations(document_of(running))
+    assert found == set(OPERATIONS)
+    assert routes_of(running) == PAGES | {path for _, path in found}
+
+
+def assert_closed_without_a_key(merchant: Merchant) -> None:
+    token = merchant.open_upload()
+    for operation in needing("key", "token"):
+        assert_unauthenticated(call(merchant.service, operation, token))
+
+
+def test_every_operation_is_in_the_table_and_every_route_is_an_operation(running_service):
+    assert_every_route_is_known(running_service)
+
+
+def test_every_operation_that_is_not_open_needs_a_key(merchant):
+    assert_closed_without_a_key(merchant)
+
+
+def test_what_is_open_is_open(running_service):
+    for path in PAGES | {path for _, path in needing("open")}:
+        assert running_service.request("GET", path).status_code == 200, path
+
+
+def test_a_text_that_is_no_key_of_ours_is_refused(running_service, merchant):
+    tampered = merchant.key[:-1] + ("0" if merchant.key[-1] != "0" else "1")
+    texts = ["x", "api_key_", f"api_key_{uuid4()}", tampered, merchant.key + "x", "ключ"]
+    texts += [str(merchant.tenant), merchant.key.upper(), f"hr_{'0' * 12}_{'a' * 40}_{'0' * 8}"]
+    for text in texts:
+        assert_unauthenticated(list_uploads(running_service, text))
+        bearer = {"Authorization": b"Bearer " + text.encode()}
+        response = running_service.request("GET", "/api/v1/ingest/sessions/", headers=bearer)
+        assert_unauthenticated(response)
+
+
+def list_uploads(running: Service, key: str):
+    headers = {"X-API-Key": key.encode()}
+    return running.request("GET", "/api/v1/ingest/sessions/", headers=headers)
+
+
+def test_a_key_is_accepted_as_a_bearer_token_too(running_service, merchant):
+    token = merchant.open_upload()
+    response = running_service.request(
+        "GET",
+        f"/api/v1/ingest/sessions/{token}/status/",
+        headers={"Authorization": f"Bearer {merchant.key}"},
+    )
+    assert (response.status_code, response.json()["upload_token"]) == (200, token)
+    for scheme in ("Basic", "Token", ""):
+        headers = {"Authorization": f"{scheme} {merchant.key}".strip()}
+        assert_unauthenticated(
+            running_service.request("GET", "/api/v1/ingest/sessions/", headers=headers)
+        )
+
+
+def test_a_revoked_key_is_refused(running_service):
+    leaver = running_service.add_tenant()
+    assert list_uploads(running_service, leaver.key).status_code == 200
+    revoke(running_service, leaver.key.removeprefix("api_key_"))
+    assert_unauthenticated(list_uploads(running_service, leaver.key))
+
+
+def revoke(running: Service, key_id: str) -> None:
+    ask(
+        running,
+        f"UPDATE api_keys SET revoked_at = CURRENT_TIMESTAMP WHERE key_id = '{key_id}'",
+    )
+
+
+def assert_hashes_are_no_keys(merchant: Merchant) -> None:
+    """Neither the hash in the database nor the one that tenants.csv has."""
+    ((stored,),) = ask(
+        merchant.service, f"SELECT secret_hash FROM api_keys WHERE key_id = '{merchant.tenant}'"
+    )
+    documented = hashlib.sha256(merchant.key.encode()).hexdigest()
+    assert stored != documented
+    for digest in (stored, documented, f"api_key_{stored}", f"hr_{stored[:12]}_{stored[:40]}"):
+        assert_unauthenticated(list_uploads(merchant.service, digest))
+
+
+def test_the_stored_hash_of_a_key_and_the_hash_of_tenants_csv_are_no_keys(merchant):
+    assert_hashes_are_no_keys(merchant)
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory) -> Service:
+    """A service as it is run for real: no demo keys."""
+    home = tmp_path_factory.mktemp("production")
+    real = {
+        "HEADRACE_ENV": "production",
+        "DJANGO_SECRET_KEY": uuid4().hex * 2,
+        "ALLOWED_HOSTS": "127.0.0.1",
+    }
+    with service.running(home, **real) as opened:
+        yield opened
+
+
+def tenants_csv(path: Path, *tenants: str) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("tenant_id", "name", "api_key_hash"))
+        writer.writerows((tenant, "Shop", digest_of_demo_key(tenant)) for tenant in tenants)
+    return path
+
+
+def digest_of_demo_key(tenant: str) -> str:
+    return hashlib.sha256(f"api_key_{tenant}".encode()).hexdigest()
+
+
+def keys_in(text: str) -> list[str]:
+    return re.findall(r"\bhr_\w+", text)
+
+
+def test_in_production_a_real_key_is_minted_shown_once_and_kept_to_its_owner(production, tmp_path):
+    one, two = str(uuid4()), str(uuid4())
+    out = tmp_path / "keys.csv"
+    command = ("load_tenants", "--keys-out", out, "--file")
+    shown = keys_in(production.manage(*command, tenants_csv(tmp_path / "a.csv", one)).stdout)
+    again = production.manage(*command, tmp_path / "a.csv").stdout
+    more = keys_in(production.manage(*command, tenants_csv(tmp_path / "b.csv", one, two)).stdout)
+    assert (len(shown), keys_in(again), len(more)) == (1, [], 1)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert list(csv.reader(out.open())) == [
+        ["tenant_id", "name", "api_key"],
+        [one, "Shop", shown[0]],
+        [two, "Shop", more[0]],
+    ]
+    assert list_uploads(production, shown[0]).status_code == 200
+    assert f"{shown[0]}" not in production.log()
+    stored = ask(production, "SELECT secret_hash, key_id, is_demo FROM api_keys ORDER BY id")
+    assert [row[2] for row in stored] == [0, 0]
+    for text in (stored[0][0], digest_of_demo_key(one), f"api_key_{one}", *mistyped(shown[0])):
+        assert_unauthenticated(list_uploads(production, text))
+    revoke(production, stored[0][1])
+    assert_unauthenticated(list_uploads(production, shown[0]))
+    assert list_uploads(production, more[0]).status_code == 200
+
+
+def mistyped(key: str) -> list[str]:
+    """The key with one letter changed, without its checksum, and with another secret."""
+    head, secret, checksum = key.rsplit("_", 2)
+    other = "B" if secret[5] != "B" else "C"
+    return [
+        f"{head}_{secret[:5]}{other}{secret[6:]}_{checksum}",
+        f"{head}_{secret}",
+        f"{head}_{secret.swapcase()}_{checksum}",
+    ]
+
+
+def test_demo_keys_that_worked_stop_when_they_are_turned_off(tmp_path):
+    with service.running(tmp_path) as running:
+        merchant = running.add_tenant()
+        assert list_uploads(running, merchant.key).status_code == 200
+        running.stop()
+        running.environment["HEADRACE_DEMO_KEYS"] = "off"
+        running.start()
+        assert_unauthenticated(list_uploads(running, merchant.key))
+
+
+def test_anothers_upload_is_as_absent_as_one_that_never_was(running_service, merchant, stranger):
+    token = merchant.load("customers.ndjson", ndjson(customer(name=7)))["upload_token"]
+    absent = "up_" + "x" * (len(token) - 3)
+    for method, path in needing("token"):
+        assert call_as(merchant, method, path, token).status_code == 200
+        theirs, nobodys = (call_as(stranger, method, path, text) for text in (token, absent))
+        assert_same_absence(theirs, nobodys)
+
+
+def call_as(caller: Merchant, method: str, path: str, token: str):
+    return call(caller.service, (method, path), token, **{"X-API-Key": caller.key})
+
+
+def assert_same_absence(one, other) -> None:
+    told = [
+        (answer.status_code, answer.content, sorted({*answer.headers} - {"date"}))
+        for answer in (one, other)
+    ]
+    assert told[0] == told[1]
+    assert (one.status_code, one.json()["code"]) == (404, "not_found")
+
+
+def test_another_may_neither_join_an_upload_nor_continue_its_list(merchant, stranger):
+    token = merchant.open_upload()
+    absent = "up_" + "x" * (len(token) - 3)
+    joined = [stranger.send("customers", ndjson(customer()), token=t) for t in (token, absent)]
+    listed = [
+        stranger.request("GET", "/ingest/sessions/", params={"cursor": t}) for t in (token, absent)
+    ]
+    assert_same_absence(*joined)
+    assert_same_absence(*listed)
+    assert merchant.status(token)["files"]["received"] == 0
+    assert stranger.request("GET", "/ingest/sessions/").json()["data"] == []
+
+
+def test_a_chunk_of_another_filters_all_rejects_away(merchant, stranger):
+    chunk = stranger.load("customers.ndjson", ndjson(customer(name=7)))["chunks"][0]["chunk_id"]
+    token = merchant.load("customers.ndjson", ndjson(customer(name=7)))["upload_token"]
+    assert merchant.rejects(token, chunk=chunk) == []
+    assert len(merchant.rejects(token)) == 1
+
+
+def shop_files(name: str) -> dict[str, bytes]:
+    """Files of a shop whose ids are the same for every shop, and whose values are its own."""
+    ids = [f"{at:08d}-0000-4000-8000-000000000000" for at in range(300)]
+    buyers = [customer(customer_id=at, name=name) for at in ids]
+    goods = [product(product_id=at, sku=at[:8], name=name) for at in ids]
+    bought = [
+        order(order_id=at, external_order_id=at[:8], customer_id=at, customer_name_snapshot=name)
+        for at in ids
+    ]
+    sold = [order_item(at, at, order_item_id=at, quantity=len(name)) for at in ids]
+    records = (buyers, goods, bought, sold)
+    names = ("customers", "products", "orders", "order_items")
+    return {name: ndjson(*rows) for name, rows in zip(names, records, strict=True)}
+
+
+def load_shop(merchant: Merchant, files: dict[str, bytes]) -> dict:
+    token = merchant.open_upload()
+    for name, data in files.items():
+        assert merchant.send(f"{name}.ndjson", data, token=token).status_code == 201
+    return merchant.wait(token)
+
+
+def assert_equal_ids_stay_apart(merchant: Merchant, stranger: Merchant) -> None:
+    """Both load the same ids at once, and what one changes then the other never sees."""
+    shops = {merchant: shop_files("Ada & Co"), stranger: shop_files("Bob")}
+    with ThreadPoolExecutor(2) as pool:
+        statuses = list(pool.map(load_shop, shops, shops.values()))
+    assert [status["status"] for status in statuses] == ["completed"] * 2
+    assert [status["outcomes"]["inserted"] for status in statuses] == [1_200] * 2
+    mine = tables.contents(merchant.service, merchant.tenant)
+    assert [len(rows) for rows in mine.values()].count(300) == 4
+    again = load_shop(stranger, shop_files("Robert"))
+    assert again["outcomes"]["updated"] == 900 + 300
+    assert tables.contents(merchant.service, merchant.tenant) == mine
+    names = {row[1] for row in tables.rows(stranger.service, stranger.tenant, "customers")}
+    assert names == {"Robert"}
+
+
+def test_tenants_with_equal_ids_load_at_once_and_keep_their_own_rows(merchant, stranger):
+    assert_equal_ids_stay_apart(merchant, stranger)
