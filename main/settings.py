@@ -9,6 +9,7 @@ import secrets
 import sys
 from pathlib import Path
 
+import headrace
 from main import databases
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +90,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
     "DESCRIPTION": "Multi-tenant e-commerce data ingestion that accounts for every line.",
-    "VERSION": "0.1.0",
+    "VERSION": headrace.__version__,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],

@@ -149,7 +149,7 @@ def service_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(ours) and name not in ("PORT", "HOST", "ALLOWED_HOSTS")
+        if not name.startswith(ours) and name not in ("PORT", "ALLOWED_HOSTS")
     }
 
 

@@ -63,6 +63,9 @@ def as_server(running: Service, tenant: object = None) -> Iterator[psycopg.Conne
         connection.rollback()
 
 
+NOBODY: dict[str, set] = {table: set() for table in GUARDED}
+
+
 def visible(connection: psycopg.Connection) -> dict[str, set]:
     """The tenants whose rows a connection sees, by table."""
     return {
@@ -74,14 +77,14 @@ def visible(connection: psycopg.Connection) -> dict[str, set]:
 @on_postgresql
 def test_without_a_tenant_the_serving_role_sees_no_rows(running_service, neighbours):
     with as_server(running_service) as connection:
-        assert visible(connection) == dict.fromkeys(GUARDED, set())
+        assert visible(connection) == NOBODY
 
 
 @on_postgresql
 def test_with_a_tenant_the_serving_role_sees_its_rows_only(running_service, neighbours):
     for merchant in neighbours:
         with as_server(running_service, merchant.tenant) as connection:
-            assert visible(connection) == dict.fromkeys(GUARDED, {merchant.tenant})
+            assert visible(connection) == {table: {merchant.tenant} for table in GUARDED}
 
 
 @on_postgresql
@@ -91,7 +94,7 @@ def test_after_a_tenants_transaction_the_connection_sees_no_rows(running_service
         connection.execute("SET ROLE headrace_app")
         setting = connection.execute("SELECT current_setting('app.tenant_id', true)").fetchone()
         assert setting == ("",)
-        assert visible(connection) == dict.fromkeys(GUARDED, set())
+        assert visible(connection) == NOBODY
 
 
 @on_postgresql
@@ -104,9 +107,11 @@ def test_a_tenant_cannot_write_anothers_rows(running_service, neighbours, table)
         f"INSERT INTO {table} ({columns}) SELECT {copied} FROM {table}",
         f"UPDATE {table} SET tenant_id = '{theirs}'",
     ):
-        with as_server(running_service, mine) as connection:
-            with pytest.raises(errors.InsufficientPrivilege, match="row-level security"):
-                connection.execute(statement)
+        with (
+            as_server(running_service, mine) as connection,
+            pytest.raises(errors.InsufficientPrivilege, match="row-level security"),
+        ):
+            connection.execute(statement)
     for statement in (f"UPDATE {table} SET tenant_id = '{mine}'", f"DELETE FROM {table}"):
         with as_server(running_service, mine) as connection:
             changed = connection.execute(f"{statement} WHERE tenant_id = '{theirs}'")
@@ -290,10 +295,8 @@ def test_every_key_of_a_target_table_begins_with_the_tenant_on_sqlite(running_se
     )
     keys = ask(
         running_service,
-        "SELECT c.name FROM pragma_index_list('{0}') i, pragma_index_info(i.name) c"
-        " WHERE c.seqno = 0 UNION SELECT name FROM pragma_table_info('{0}') WHERE pk = 1".format(
-            table
-        ),
+        f"SELECT c.name FROM pragma_index_list('{table}') i, pragma_index_info(i.name) c"
+        f" WHERE c.seqno = 0 UNION SELECT name FROM pragma_table_info('{table}') WHERE pk = 1",
     )
     references = ask(
         running_service,
@@ -339,11 +342,13 @@ def test_a_write_past_the_service_is_refused(running_service, neighbours, table)
 @on_sqlite
 def test_a_row_of_another_cannot_be_taken_over_on_sqlite(running_service, neighbours):
     mine, theirs = (merchant.tenant.hex for merchant in neighbours)
-    with stray_connection(running_service, mine) as connection:
-        with pytest.raises(sqlite3.IntegrityError, match="another tenant"):
-            connection.execute(
-                f"UPDATE customers SET tenant_id = '{mine}' WHERE tenant_id = '{theirs}'"
-            )
+    with (
+        stray_connection(running_service, mine) as connection,
+        pytest.raises(sqlite3.IntegrityError, match="another tenant"),
+    ):
+        connection.execute(
+            f"UPDATE customers SET tenant_id = '{mine}' WHERE tenant_id = '{theirs}'"
+        )
 
 
 READS = """
@@ -364,7 +369,7 @@ def refused(model):
 
 def owners():
     return {
-        model._meta.db_table: sorted(map(str, set(model.objects.values_list("tenant_id", flat=True))))
+        model._meta.db_table: sorted({str(row.tenant_id) for row in model.objects.all()})
         for model in models
     }
 

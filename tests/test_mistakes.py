@@ -197,7 +197,7 @@ def test_20_generated_data_is_the_same_for_the_same_seed_and_its_totals_are_true
         generated(tmp_path / name, seed) for name, seed in (("a", 7), ("b", 7), ("c", 8))
     )
     assert one == same
-    assert one.keys() == other.keys() > {"tenants.csv"}
+    assert len(one) == len(other) > 6
     assert one != other
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for item in records(one, "order_items"):

@@ -70,8 +70,9 @@ def process(lease: Lease) -> None:
 
 def give_up(lease: Lease, code: FailureCode, message: str, received: int) -> None:
     """The lines stay parked, for the next sweep or until their time is up."""
+    is_poison = code is FailureCode.QUARANTINED
     with tenant_transaction(lease.tenant):
-        lease.end(JobState.FAILED, f"{code}: {message}")
+        lease.end(JobState.QUARANTINED if is_poison else JobState.FAILED, f"{code}: {message}")
 
 
 def _ready(chunk: Chunk) -> QuerySet[ParkedLine]:

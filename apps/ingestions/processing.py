@@ -27,8 +27,9 @@ def process(lease: Lease) -> None:
 
 def give_up(lease: Lease, code: FailureCode, message: str, received: int) -> None:
     """End the job's chunk as failed; what has not landed stays unprocessed."""
-    state = ChunkState.CORRUPT if code is FailureCode.CORRUPT else ChunkState.FAILED
     chunk = Chunk.objects.get(pk=lease.subject)
+    nothing_landed = code is FailureCode.CORRUPT and not chunk.is_planned
+    state = ChunkState.CORRUPT if nothing_landed else ChunkState.FAILED
     changes = _landed_so_far(chunk) if chunk.is_planned else _unprocessed(received)
     ended = JobState.QUARANTINED if code is FailureCode.QUARANTINED else JobState.FAILED
     with tenant_transaction(chunk.tenant_id):

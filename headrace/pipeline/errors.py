@@ -56,7 +56,6 @@ class FailureCode(StrEnum):
     SUM_RULE = "sum_rule", "The outcomes do not sum to the lines: report the chunk's id."
     QUARANTINED = "quarantined", "Processing died repeatedly: report the chunk's id."
     REFUSED_TOO_OFTEN = "refused_too_often", "The database refused many rows: report the chunk."
-    INTERNAL = "internal", "An error of ours; the log has it under the chunk's id."
 
 
 class HeadraceError(Exception):

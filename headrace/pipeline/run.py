@@ -68,6 +68,7 @@ def run(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> None:
     now, LeaseLost if somebody else has the job.
     """
     verified = verify(load, folder, ledger.tick)
+    verified.rows.gather_twins()
     bounds = ledger.bounds()
     if bounds is None:
         bounds = scratch.plan(verified.rows, dialect.segment_rows)

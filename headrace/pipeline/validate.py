@@ -108,6 +108,7 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
     matches = _clean_row(entity, zone).fullmatch
     convert = _converters(entity)
     in_order = _order_test(entity)
+    has_objects = any(isinstance(field.type, JsonObject) for field in entity.fields)
     width, cluster = len(entity.fields), entity.field_names.index(entity.segment_field)
     full, own_tenant = (1 << width) - 1, str(tenant)
     as_tuple = msgspec.structs.astuple
@@ -123,7 +124,7 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
                 keys += 1
             for position, spell in convert:
                 cells[position] = spell(cells[position])
-            if NULL in cells:  # the very text that will stand for null
+            if b"\\" in line and NULL in cells:  # the very text that will stand for null
                 return None
             if UNSET in cells:
                 mask = _mask(cells)
@@ -133,7 +134,7 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
             return None
         if matches(text) is None or _hides_keys(line, text, keys) or not in_order(cells):
             return None
-        if _brackets(line) > values.MAX_DEPTH:
+        if has_objects and _brackets(line) > values.MAX_DEPTH:
             return None
         return Row(text, mask, cells[cluster])
 

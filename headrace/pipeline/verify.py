@@ -19,6 +19,7 @@ from headrace.pipeline.load import LINE_BITS, Load
 from headrace.pipeline.report import LineOutcomes, Lines, Outcome, Reject, RejectPage
 from headrace.pipeline.scratch import RowFile
 from headrace.pipeline.validate import Checked, Checker
+from headrace.schema import Entity
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Reject)
@@ -30,8 +31,9 @@ class Verified:
     `received` counts the records a second way (formats.ndjson.Census).
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.rows = RowFile(folder, "rows")
+    def __init__(self, folder: Path, entity: Entity) -> None:
+        naturals = tuple(entity.field_names.index(name) for name in entity.natural_keys)
+        self.rows = RowFile(folder, "rows", naturals)
         self.outcomes = LineOutcomes()
         self.received = 0
         self.unknown_keys: dict[str, int] = {}
@@ -64,7 +66,7 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
     reading. Raises Permanent if the source as a whole cannot be used; the exception's
     `received` has the records counted up to there.
     """
-    verified = Verified(folder)
+    verified = Verified(folder, load.entity)
     census = ndjson.Census()
     checker = Checker(load)
     try:

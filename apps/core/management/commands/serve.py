@@ -19,7 +19,7 @@ class Command(BaseCommand):
     help = "Start the HTTP server and the workers; a process that dies is started again."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--host", default=os.environ.get("HOST", "127.0.0.1"))
+        parser.add_argument("--host", default=os.environ.get("HEADRACE_HOST", "127.0.0.1"))
         parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", 8000)))
         parser.add_argument(
             "--workers", type=int, default=int(os.environ.get("HEADRACE_WORKERS", 1))
