@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,13 +69,14 @@ class Meter:
 
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
+        self._began = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._first: dict[psutil.Process, float] = {}
         self._last: dict[psutil.Process, tuple[str, float, float]] = {}
 
     def __enter__(self) -> Self:
-        self._look(newborn=False)
+        self._look()
         self._thread.start()
         return self
 
@@ -96,16 +98,18 @@ class Meter:
         while not self._stop.wait(INTERVAL):
             self._look()
 
-    def _look(self, newborn: bool = True) -> None:
-        """Note every process; what a `newborn` one has used, it used within our time."""
+    def _look(self) -> None:
+        """Note every process; what one born since we began has used, it used in our time."""
         for role, process in self._roles():
             try:
                 times = process.cpu_times()
                 cpu, peak = times.user + times.system, _peak(process.pid)
             except (psutil.Error, OSError):
                 continue
-            self._first.setdefault(process, 0.0 if newborn else cpu)
-            self._last[process] = (role, cpu, peak)
+            is_ours = process.create_time() > self._began
+            self._first.setdefault(process, 0.0 if is_ours else cpu)
+            known = self._last.get(process, (role, 0.0, 0.0))
+            self._last[process] = (role, cpu, max(peak, known[2]))  # a zombie has no memory
 
 
 def service_roles() -> Iterator[tuple[str, psutil.Process]]:

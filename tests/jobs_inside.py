@@ -194,8 +194,8 @@ def _rank(lease: Lease) -> int:
     return Job.objects.get(pk=lease.job).rank
 
 
-def delay_of_a_small_tenant() -> dict[str, Any]:
-    """Two workers are busy with a thousand jobs of one tenant when another's job arrives."""
+def delay_of_a_small_tenant(workers: str) -> dict[str, Any]:
+    """Workers are busy with a thousand jobs of one tenant when another's job arrives."""
     clear()
     crowd, single, log = uuid4(), uuid4(), []
 
@@ -208,7 +208,7 @@ def delay_of_a_small_tenant() -> dict[str, Any]:
     waiting = [Job(kind=KIND, subject=uuid4(), tenant_id=crowd) for _ in range(1_000)]
     Job.objects.bulk_create(waiting, batch_size=100)
     stop = threading.Event()
-    threads = [threading.Thread(target=_work, args=(stop,)) for _ in range(2)]
+    threads = [threading.Thread(target=_work, args=(stop,)) for _ in range(int(workers))]
     for thread in threads:
         thread.start()
     time.sleep(0.5)

@@ -18,6 +18,8 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests import tables
 from tests import test_idempotency as idempotency
 from tests import test_ingestion_http as ingestion
@@ -27,13 +29,19 @@ from tests.service import ROOT, Merchant, Service
 from tests.shop import ask, customer, order, order_item, product
 
 
-def test_1_the_stored_hash_of_a_key_is_not_a_key(merchant):
-    tenants.assert_hashes_are_no_keys(merchant)
+@pytest.fixture(scope="module")
+def shop(running_service: Service) -> Merchant:
+    """One merchant for the tests that need no empty one."""
+    return running_service.add_tenant()
 
 
-def test_2_a_view_is_closed_by_default_and_known_to_the_authorisation_table(merchant):
-    tenants.assert_every_route_is_known(merchant.service)
-    tenants.assert_closed_without_a_key(merchant)
+def test_1_the_stored_hash_of_a_key_is_not_a_key(shop):
+    tenants.assert_hashes_are_no_keys(shop)
+
+
+def test_2_a_view_is_closed_by_default_and_known_to_the_authorisation_table(shop):
+    tenants.assert_every_route_is_known(shop.service)
+    tenants.assert_closed_without_a_key(shop)
 
 
 def test_4_a_tenant_cannot_overwrite_or_block_rows_of_another_with_the_same_id(merchant, stranger):
@@ -154,8 +162,8 @@ def test_9_a_second_upload_with_the_same_key_returns_the_first(merchant):
     idempotency.assert_replayed(*openings)
 
 
-def test_10_identical_requests_at_once_have_one_effect_and_one_answer(merchant):
-    idempotency.assert_one_effect_of_requests_at_once(merchant, 6)
+def test_10_identical_requests_at_once_have_one_effect_and_one_answer(shop):
+    idempotency.assert_one_effect_of_requests_at_once(shop, 6)
 
 
 NO_PRICES = [b"NaN", b'"NaN"', b"Infinity", b"-Infinity", b'"-inf"', b"1e400", b"1e16", b"1.23456"]

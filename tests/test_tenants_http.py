@@ -17,6 +17,14 @@ from tests.service import Merchant, Service
 from tests.shop import ask, customer, order, order_item, product
 
 TOKEN = "{token}"
+
+
+@pytest.fixture(scope="module")
+def shop(running_service: Service) -> Merchant:
+    """One merchant for the tests that need no empty one."""
+    return running_service.add_tenant()
+
+
 # Every operation of the OpenAPI document, and what a caller of it must be: anybody where it is
 # `open`; `key` needs a key, and `token` names an upload of the caller's besides.
 OPERATIONS = {
@@ -100,8 +108,8 @@ def test_every_operation_is_in_the_table_and_every_route_is_an_operation(running
     assert_every_route_is_known(running_service)
 
 
-def test_every_operation_that_is_not_open_needs_a_key(merchant):
-    assert_closed_without_a_key(merchant)
+def test_every_operation_that_is_not_open_needs_a_key(shop):
+    assert_closed_without_a_key(shop)
 
 
 def test_what_is_open_is_open(running_service):
@@ -109,10 +117,10 @@ def test_what_is_open_is_open(running_service):
         assert running_service.request("GET", path).status_code == 200, path
 
 
-def test_a_text_that_is_no_key_of_ours_is_refused(running_service, merchant):
-    tampered = merchant.key[:-1] + ("0" if merchant.key[-1] != "0" else "1")
-    texts = ["x", "api_key_", f"api_key_{uuid4()}", tampered, merchant.key + "x", "ключ"]
-    texts += [str(merchant.tenant), merchant.key.upper(), f"hr_{'0' * 12}_{'a' * 40}_{'0' * 8}"]
+def test_a_text_that_is_no_key_of_ours_is_refused(running_service, shop):
+    tampered = shop.key[:-1] + ("0" if shop.key[-1] != "0" else "1")
+    texts = ["x", "api_key_", f"api_key_{uuid4()}", tampered, shop.key + "x", "ключ"]
+    texts += [str(shop.tenant), shop.key.upper(), f"hr_{'0' * 12}_{'a' * 40}_{'0' * 8}"]
     for text in texts:
         assert_unauthenticated(list_uploads(running_service, text))
         bearer = {"Authorization": b"Bearer " + text.encode()}
@@ -125,16 +133,16 @@ def list_uploads(running: Service, key: str):
     return running.request("GET", "/api/v1/ingest/sessions/", headers=headers)
 
 
-def test_a_key_is_accepted_as_a_bearer_token_too(running_service, merchant):
-    token = merchant.open_upload()
+def test_a_key_is_accepted_as_a_bearer_token_too(running_service, shop):
+    token = shop.open_upload()
     response = running_service.request(
         "GET",
         f"/api/v1/ingest/sessions/{token}/status/",
-        headers={"Authorization": f"Bearer {merchant.key}"},
+        headers={"Authorization": f"Bearer {shop.key}"},
     )
     assert (response.status_code, response.json()["upload_token"]) == (200, token)
     for scheme in ("Basic", "Token", ""):
-        headers = {"Authorization": f"{scheme} {merchant.key}".strip()}
+        headers = {"Authorization": f"{scheme} {shop.key}".strip()}
         assert_unauthenticated(
             running_service.request("GET", "/api/v1/ingest/sessions/", headers=headers)
         )
@@ -165,8 +173,8 @@ def assert_hashes_are_no_keys(merchant: Merchant) -> None:
         assert_unauthenticated(list_uploads(merchant.service, digest))
 
 
-def test_the_stored_hash_of_a_key_and_the_hash_of_tenants_csv_are_no_keys(merchant):
-    assert_hashes_are_no_keys(merchant)
+def test_the_stored_hash_of_a_key_and_the_hash_of_tenants_csv_are_no_keys(shop):
+    assert_hashes_are_no_keys(shop)
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,10 @@ def _wake(chunk: Chunk, lease: Lease, lines: Lines) -> None:
     def record(report: SegmentReport) -> None:
         _settle(chunk, lines, report)
 
+    def has_landed() -> bool:
+        with tenant_reading(chunk.tenant_id):
+            return not ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist()).exists()
+
     with sources.scratch(lease.job) as folder:
         run.wake(
             ledger.load_of(chunk),
@@ -109,6 +113,7 @@ def _wake(chunk: Chunk, lease: Lease, lines: Lines) -> None:
             lines,
             folder,
             record,
+            has_landed,
         )
 
 

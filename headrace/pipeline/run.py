@@ -68,7 +68,7 @@ def run(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> None:
     now, LeaseLost if somebody else has the job.
     """
     verified = verify(load, folder, ledger.tick)
-    verified.rows.gather_twins()
+    verified.rows.gather()
     bounds = ledger.bounds()
     if bounds is None:
         bounds = scratch.plan(verified.rows, dialect.segment_rows)
@@ -81,14 +81,21 @@ def run(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> None:
 
 
 def wake(
-    load: Load, dialect: Dialect, ledger: Ledger, lines: Lines, folder: Path, record: Record
+    load: Load,
+    dialect: Dialect,
+    ledger: Ledger,
+    lines: Lines,
+    folder: Path,
+    record: Record,
+    has_landed: Callable[[], bool],
 ) -> None:
     """Try parked lines again: read them back from the source and land them as one segment.
 
-    `record` is called in the landing transaction. Raises like `run`.
+    `record` is called in the landing transaction; `has_landed` says whether it has committed.
+    Raises like `run`.
     """
     rows = reread(load, lines, folder).read()
-    _land(load, dialect, ledger.transaction, rows, record, lambda: False)
+    _land(load, dialect, ledger.transaction, rows, record, has_landed)
 
 
 def _land_segment(

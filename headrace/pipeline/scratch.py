@@ -1,16 +1,13 @@
 """Checked rows on their way from pass A to pass B, in files that nobody misses after a crash.
 
 Pass A appends rows in the order of their lines. A plan cuts the range of their segment keys
-into segments, and `scatter` deals the rows out: rows of one key meet in one segment.
-
-Rows that share a natural key must meet as well, or it would depend on the cut which of them
-is the first: `gather_twins` gives them one segment key.
+into segments, and `scatter` deals the rows out: rows of one segment key meet in one segment.
+Rows of different segment keys that decide about each other are gathered first (ties.py).
 
 Rows that are ready to stage are lines `<line> TAB <mask> TAB <text>`; beside them stands an
 index entry each (INDEX), so that planning and refusing never parse a row.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.pipeline.inspection import Row
+from headrace.pipeline.ties import Ties
 
 INDEX = np.dtype(
     [("line", "<u8"), ("offset", "<u8"), ("mask", "<u4"), ("length", "<u4"), ("key", "S36")]
@@ -48,14 +46,13 @@ class Bounds(NamedTuple):
 class RowFile:
     """Rows and their index, appended to files of a folder that must exist.
 
-    `naturals` are the positions of the natural keys among the fields, whose digests are kept.
+    `ties` keeps what may tie rows together, for files that will be planned.
     """
 
-    def __init__(self, folder: Path, name: str, naturals: tuple[int, ...] = ()) -> None:
+    def __init__(self, folder: Path, name: str, ties: Ties | None = None) -> None:
         self._rows = folder / f"{name}.rows"
         self._index = folder / f"{name}.index"
-        self._digests = folder / f"{name}.digests"
-        self._naturals = naturals
+        self._ties = ties
         self.count = 0
 
     def append(self, lines: list[int], offsets: list[int], rows: list[Row]) -> None:
@@ -70,23 +67,15 @@ class RowFile:
         index["length"] = [len(row) for row in ready]
         index["key"] = [row.cluster.encode() for row in rows]
         self.append_ready(index, b"".join(ready))
-        if self._naturals:
-            with self._digests.open("ab") as file:
-                file.write(self._digests_of(rows).tobytes())
+        if self._ties:
+            self._ties.append(rows)
 
-    def _digests_of(self, rows: list[Row]) -> npt.NDArray[np.uint64]:
-        cells = [row.text.split("\t", max(self._naturals) + 1) for row in rows]
-        return np.array([[_digest(cell[at]) for at in self._naturals] for cell in cells], "<u8")
-
-    def gather_twins(self) -> None:
-        """Give rows that share a natural key one segment key, which no id can be."""
-        if not self._naturals or not self.count:
-            return
-        index = np.memmap(self._index, INDEX, "r+")
-        for column in np.fromfile(self._digests, "<u8").reshape(self.count, -1).T:
-            found, times = np.unique(column, return_counts=True)
-            twins = np.flatnonzero(np.isin(column, found[times > 1]))
-            index["key"][twins] = [b"#%016x" % digest for digest in column[twins].tolist()]
+    def gather(self) -> None:
+        """Give tied rows one segment key, so that they meet. Once, before planning."""
+        if self._ties and (groups := self._ties.groups()):
+            index = np.memmap(self._index, INDEX, "r+")
+            for place, group in groups:
+                index["key"][place] = b"#%016x" % group  # which no id can be
 
     def append_ready(self, index: Index, rows: bytes) -> None:
         with self._rows.open("ab") as file:
@@ -122,12 +111,6 @@ class RowFile:
 def _index_blocks(file: BinaryIO) -> Iterator[Index]:
     while len(part := np.fromfile(file, INDEX, BLOCK_ROWS)):
         yield part
-
-
-def _digest(text: str) -> int:
-    """64 bits that are the same in every process: a takeover must deal rows out alike."""
-    data = text.encode()
-    return zlib.crc32(data) << 32 | zlib.adler32(data)
 
 
 def plan(rows: RowFile, segment_rows: int) -> list[Bounds]:

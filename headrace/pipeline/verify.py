@@ -18,6 +18,7 @@ from headrace.pipeline.formats import compression, ndjson
 from headrace.pipeline.load import LINE_BITS, Load
 from headrace.pipeline.report import LineOutcomes, Lines, Outcome, Reject, RejectPage
 from headrace.pipeline.scratch import RowFile
+from headrace.pipeline.ties import Ties
 from headrace.pipeline.validate import Checked, Checker
 from headrace.schema import Entity
 
@@ -32,8 +33,7 @@ class Verified:
     """
 
     def __init__(self, folder: Path, entity: Entity) -> None:
-        naturals = tuple(entity.field_names.index(name) for name in entity.natural_keys)
-        self.rows = RowFile(folder, "rows", naturals)
+        self.rows = RowFile(folder, "rows", Ties.of(entity, folder))
         self.outcomes = LineOutcomes()
         self.received = 0
         self.unknown_keys: dict[str, int] = {}

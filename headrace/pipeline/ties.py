@@ -1,0 +1,122 @@
+"""Rows that decide about each other must meet in one segment, however a file is cut.
+
+Rows of one segment key meet anyway. Rows of two segment keys are tied when they share a value
+that only one row may have: a natural key under two ids, or an id under two owners. All rows
+of segment keys that are tied, directly or through others, make a group.
+
+Only digests are kept, 8 bytes a value. Two values of one digest would tie more rows than
+needed, which does no harm.
+"""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace.pipeline.inspection import Row
+from headrace.schema import Entity
+
+Digests = npt.NDArray[np.uint64]
+PASS_ROWS = 1_000_000  # of a million rows at a time: 50 MB
+
+
+class Ties:
+    """The segment keys and the tying values of rows, in the order they were appended."""
+
+    @classmethod
+    def of(cls, entity: Entity, folder: Path) -> "Ties | None":
+        """What can tie rows of the entity; None if nothing can."""
+        names = [*entity.natural_keys]
+        if entity.segment_field != entity.key:
+            names.append(entity.key)
+        positions = [entity.field_names.index(name) for name in names]
+        return cls(folder / "ties", positions) if positions else None
+
+    def __init__(self, path: Path, positions: list[int]) -> None:
+        self._path = path
+        self._positions = positions
+        self._width = 1 + len(positions)
+
+    def append(self, rows: list[Row]) -> None:
+        cells = [row.text.split("\t", max(self._positions) + 1) for row in rows]
+        digests = [
+            [_digest(row.cluster), *(_digest(cell[at]) for at in self._positions)]
+            for row, cell in zip(rows, cells, strict=True)
+        ]
+        with self._path.open("ab") as file:
+            file.write(np.array(digests, "<u8").tobytes())
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Of every row in a group its place in the file, from 0, and the group."""
+        if not self._path.exists():
+            return []
+        union = _Union()
+        for column in range(1, self._width):
+            for one, other in self._pairs(column):
+                union.join(one, other)
+        return list(self._members(union)) if union else []
+
+    def _pairs(self, column: int) -> Iterator[tuple[int, int]]:
+        """Segment keys that share a value of the column: neighbours when sorted by value."""
+        passes = 1 + self._path.stat().st_size // (8 * self._width * PASS_ROWS)
+        for number in range(passes):
+            keys, values = self._share(column, number, passes)
+            order = np.argsort(values, kind="stable")
+            keys, values = keys[order], values[order]
+            tied = np.flatnonzero((values[1:] == values[:-1]) & (keys[1:] != keys[:-1]))
+            yield from zip(keys[tied].tolist(), keys[tied + 1].tolist(), strict=True)
+
+    def _share(self, column: int, number: int, passes: int) -> tuple[Digests, Digests]:
+        """Segment keys and values of the rows whose value belongs to this pass."""
+        parts = []
+        for _, block in self._blocks():
+            chosen = block[:, column] % np.uint64(passes) == number
+            parts.append(block[chosen][:, [0, column]])
+        found = np.concatenate(parts)
+        return found[:, 0], found[:, 1]
+
+    def _members(self, union: "_Union") -> Iterator[tuple[int, int]]:
+        nodes = np.fromiter(union.nodes(), np.uint64)
+        for start, block in self._blocks():
+            for place in np.flatnonzero(np.isin(block[:, 0], nodes)).tolist():
+                yield start + place, union.find(int(block[place, 0]))
+
+    def _blocks(self) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:
+        """The digests, a row of them each, with the place of the first."""
+        place = 0
+        with self._path.open("rb") as file:
+            while len(part := np.fromfile(file, "<u8", self._width * 100_000)):
+                yield place, part.reshape(-1, self._width)
+                place += len(part) // self._width
+
+
+class _Union:
+    """Disjoint sets; a set is named by its smallest member."""
+
+    def __init__(self) -> None:
+        self._parents: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._parents)
+
+    def nodes(self) -> Iterator[int]:
+        return iter(self._parents)
+
+    def join(self, one: int, other: int) -> None:
+        first, second = sorted((self.find(one), self.find(other)))
+        self._parents[second] = first
+
+    def find(self, node: int) -> int:
+        self._parents.setdefault(node, node)
+        while (parent := self._parents[node]) != node:
+            self._parents[node] = self._parents[parent]  # halve the path
+            node = parent
+        return node
+
+
+def _digest(text: str) -> int:
+    """64 bits that are the same in every process: a takeover must deal rows out alike."""
+    data = text.encode()
+    return zlib.crc32(data) << 32 | zlib.adler32(data)
