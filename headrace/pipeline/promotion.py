@@ -46,7 +46,7 @@ class _Segment:
         self._refuse_taken_keys()
         if self._entity.interval is not None:
             self._refuse_overlaps(self._entity.interval)
-        if self._entity.promotion is not Promotion.APPEND:
+        if self._entity.promotion is not Promotion.APPEND and self._may_repeat_keys():
             self._supersede_repeated()
         unwritten = [(mask, self._write(mask)) for mask in self._masks()]
         for mask, lines in unwritten:
@@ -88,6 +88,11 @@ class _Segment:
                 for taken in first.values()
             ]
             self._settle(Outcome.REJECTED, first)
+
+    def _may_repeat_keys(self) -> bool:
+        """0.1 µs a row here, 0.6 in the database: rows of one key share their segment key."""
+        keys = self._rows.index["key"].tolist()
+        return self._entity.segment_field != self._entity.key or len(set(keys)) < len(keys)
 
     def _supersede_repeated(self) -> None:
         lines = self._dialect.repeated(self._connection, self._load)

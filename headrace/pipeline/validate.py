@@ -25,6 +25,7 @@ from headrace.pipeline.report import Fault, Reject
 from headrace.schema import (
     Before,
     Boolean,
+    Check,
     Entity,
     Field,
     FieldType,
@@ -107,7 +108,7 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
     decode = msgspec.json.Decoder(_record_type(entity), float_hook=values.number_of).decode
     matches = _clean_row(entity, zone).fullmatch
     convert = _converters(entity)
-    in_order = _order_test(entity)
+    keeps_checks = _checks_test(entity)
     has_objects = any(isinstance(field.type, JsonObject) for field in entity.fields)
     width, cluster = len(entity.fields), entity.field_names.index(entity.segment_field)
     full, own_tenant = (1 << width) - 1, str(tenant)
@@ -132,7 +133,7 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
             text = "\t".join([NULL if c is None or c is UNSET else c for c in cells])
         except (ValueError, RecursionError, values.Refused):
             return None
-        if matches(text) is None or _hides_keys(line, text, keys) or not in_order(cells):
+        if matches(text) is None or _hides_keys(line, text, keys) or not keeps_checks(cells):
             return None
         if has_objects and _brackets(line) > values.MAX_DEPTH:
             return None
@@ -192,12 +193,13 @@ def _decoded_as(kind: FieldType) -> Any:
 
 @cache
 def _clean_row(entity: Entity, zone: ZoneInfo) -> re.Pattern[str]:
-    minimums = {c.field: c.minimum for c in entity.checks if isinstance(c, MinimumWhen)}
+    # A minimum of 0 is _not_negative's; others leave all their values to the inspector.
+    bounded = {c.field for c in entity.checks if isinstance(c, MinimumWhen) and c.minimum}
     cells = []
     for field in entity.fields:
         pattern = values.clean_pattern(field.type, zone)
-        if field.name in minimums:  # a low one may break the check: let it be inspected
-            pattern = values.NO_SPELLING if minimums[field.name] else pattern.removeprefix("-?")
+        if field.name in bounded:
+            pattern = values.NO_SPELLING
         optional = "" if field.required and not field.null else r"|\\N"
         cells.append(f"(?:{pattern}{optional})")
     return re.compile(r"\t".join(cells), re.ASCII)
@@ -234,16 +236,29 @@ def _object(value: Any) -> Any:
     return values.encode_canonical(value) if type(value) is dict else value
 
 
-def _order_test(entity: Entity) -> Callable[[list[Any]], bool]:
-    """Whether the cells keep every Before; two kinds of spelling are left to the inspector."""
-    pairs = [
-        (entity.field_names.index(check.earlier), entity.field_names.index(check.later))
-        for check in entity.checks
-        if isinstance(check, Before)
-    ]
-    if not pairs:
-        return lambda cells: True
-    return lambda cells: all(_in_order(cells[start], cells[end]) for start, end in pairs)
+def _checks_test(entity: Entity) -> Callable[[list[Any]], bool]:
+    """Whether clean cells keep the entity's checks for certain."""
+    tests = [_check_test(entity.field_names.index, check) for check in entity.checks]
+    if len(tests) == 1:
+        return tests[0]
+    return lambda cells: all(test(cells) for test in tests)
+
+
+def _check_test(place: Callable[[str], int], check: Check) -> Callable[[list[Any]], bool]:
+    match check:
+        case Before(earlier, later):
+            start, end = place(earlier), place(later)
+            return lambda cells: _in_order(cells[start], cells[end])
+        case MinimumWhen(field, _, when, equals):
+            value, state = place(field), place(when)
+            return lambda cells: _not_negative(cells[value], cells[state], equals)
+
+
+def _not_negative(value: Any, state: Any, equals: str) -> bool:
+    """Whether a money is not below 0, or may be because `state` is not the one that forbids it."""
+    if value is None or value is UNSET or value[0] != "-":
+        return True
+    return type(state) is str and state != equals
 
 
 def _in_order(start: Any, end: Any) -> bool:

@@ -94,8 +94,9 @@ class Census:
     the outcomes with this count.
     """
 
-    # The first byte of a line that is neither blank nor newline.
-    _STARTS = re.compile(rb"(?:\A|\n)[ \t\r]*[^ \t\r\n]")
+    # A newline and the first byte after it that is neither blank nor newline. It begins with a
+    # literal, for which `re` leaps from newline to newline: 0.3 µs a line instead of 4.
+    _STARTS = re.compile(rb"\n[ \t\r]*[^ \t\r\n]")
 
     def __init__(self) -> None:
         self.records = 0
@@ -103,9 +104,9 @@ class Census:
 
     def feed(self, block: bytes) -> None:
         """Count the records that begin in `block`, the next part of the plain bytes."""
-        unseen = block[block.find(b"\n") :] if self._in_record else block
         if self._in_record and b"\n" not in block:
             return
+        unseen = block[block.find(b"\n") :] if self._in_record else b"\n" + block
         self.records += len(self._STARTS.findall(unseen))
         last_line = unseen[unseen.rfind(b"\n") + 1 :]
         self._in_record = bool(last_line.strip(BLANKS))

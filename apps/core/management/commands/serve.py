@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -78,10 +79,10 @@ class Family:
         for child in self._children:
             child.terminate()
         for child in self._children:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 child.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
+            with suppress(ProcessLookupError):  # its own children too, if it left any
+                os.killpg(child.pid, signal.SIGKILL)
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
