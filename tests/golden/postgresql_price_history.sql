@@ -31,6 +31,12 @@ LEFT JOIN products p
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
 
+-- stale
+SELECT s.line
+FROM price_history_staging s
+JOIN price_history t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.id = s.id
+WHERE t.source_sequence > CAST(%(sequence)s AS bigint) + s.line;
+
 -- spans
 WITH spans AS (
     SELECT s.line, s.id AS id, s.product_id AS owner, s.effective_from AS starts,

@@ -14,9 +14,9 @@ CREATE TABLE orders (
     raw_payload TEXT NOT NULL DEFAULT '{}',
     created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%S', 'now')),
     source_sequence INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, order_id),
-    UNIQUE (tenant_id, external_order_id),
-    FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, customer_id),
+    CONSTRAINT orders_pkey PRIMARY KEY (tenant_id, order_id),
+    CONSTRAINT orders_external_order_id_key UNIQUE (tenant_id, external_order_id),
+    CONSTRAINT orders_customer_id_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, customer_id),
     CHECK (kind <> 'sale' OR total_amount >= 0)
 ) STRICT;
 CREATE INDEX orders_tenant_date_status_idx ON orders (tenant_id, order_date desc, order_status);

@@ -7,8 +7,8 @@ CREATE TABLE price_history (
     effective_from TEXT NOT NULL,
     effective_to TEXT,
     source_sequence INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, id),
-    FOREIGN KEY (tenant_id, product_id) REFERENCES products (tenant_id, product_id),
+    CONSTRAINT price_history_pkey PRIMARY KEY (tenant_id, id),
+    CONSTRAINT price_history_product_id_fkey FOREIGN KEY (tenant_id, product_id) REFERENCES products (tenant_id, product_id),
     CHECK (effective_from < effective_to)
 ) STRICT;
 CREATE UNIQUE INDEX price_history_start_key ON price_history (tenant_id, product_id, effective_from);
@@ -27,6 +27,12 @@ LEFT JOIN products p
        ON p.tenant_id = :tenant AND p.product_id = s.product_id
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
+
+-- stale
+SELECT s.line
+FROM temp.price_history_staging s
+JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
+WHERE t.source_sequence > :sequence + s.line;
 
 -- spans
 WITH spans AS (

@@ -8,7 +8,7 @@ Operator's notes:
   with the other settings of a transaction.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import tuple_row
 
-from headrace.pipeline.dialects import statements
+from headrace.pipeline.dialects import statements, tables
 from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable
@@ -24,16 +24,13 @@ from headrace.pipeline.load import Load
 from headrace.pipeline.report import Lines
 from headrace.schema import (
     SERVER_NOW,
-    Before,
     Boolean,
-    Check,
     Entity,
     Field,
     FieldType,
     Index,
     Integer,
     JsonObject,
-    MinimumWhen,
     Money,
     Reference,
     Text,
@@ -67,12 +64,12 @@ class PostgreSQL:
 
     def table_statements(self, entity: Entity) -> list[str]:
         columns = [f"{TENANT} uuid NOT NULL", *map(_column, entity.fields)]
-        columns += [f"{SEQUENCE} bigint NOT NULL", *self._constraints(entity)]
+        columns += [f"{SEQUENCE} bigint NOT NULL", *tables.constraints(entity, self._parents)]
         body = ",\n    ".join(columns)
         return [
             f"CREATE TABLE {entity.name} (\n    {body}\n)",
             *(_index(entity, index) for index in entity.indexes if not index.optional),
-            *_interval_indexes(entity),
+            *tables.interval_indexes(entity),
             *self.guard_statements(entity.name),
         ]
 
@@ -93,24 +90,13 @@ class PostgreSQL:
 
     def golden_statements(self, entity: Entity) -> dict[str, str]:
         mask = statements.full_mask(entity)
-        found = {
-            f"unresolved {reference.field}": self._unresolved(entity, reference)
-            for reference in entity.references
-        }
-        for field in entity.natural_keys:
-            found[f"taken {field}"] = statements.taken(SPELLING, entity, field)
-            found[f"rivals {field}"] = statements.rivals(SPELLING, entity, field)
-        if entity.interval:
-            found["spans"] = statements.crowded(SPELLING, entity)
         return {
             "table": ";\n".join(self.table_statements(entity)),
             "staging": _staging_table(entity),
             "copy": _copy(entity),
-            **found,
-            "repeated": statements.repeated(SPELLING, entity),
+            **statements.checks(SPELLING, entity, self._parents),
             "write": _write(entity, mask),
-            "equal": statements.equal(SPELLING, entity, mask),
-            "renew": statements.renew(SPELLING, entity, mask),
+            **statements.afterwards(SPELLING, entity, mask),
             "outrun": statements.outrun(SPELLING, entity),
         }
 
@@ -192,19 +178,6 @@ class PostgreSQL:
         parent_key = self._parents[reference.entity]
         return statements.unresolved(SPELLING, entity, reference, parent_key)
 
-    def _constraints(self, entity: Entity) -> Iterable[str]:
-        yield f"CONSTRAINT {entity.name}_pkey PRIMARY KEY ({TENANT}, {entity.key})"
-        for field in entity.natural_keys:
-            yield f"CONSTRAINT {entity.name}_{field}_key UNIQUE ({TENANT}, {field})"
-        for reference in entity.references:
-            yield (
-                f"CONSTRAINT {entity.name}_{reference.field}_fkey"
-                f" FOREIGN KEY ({TENANT}, {reference.field})"
-                f" REFERENCES {reference.entity} ({TENANT}, {self._parents[reference.entity]})"
-            )
-        for check in entity.checks:
-            yield f"CHECK ({_check(check)})"
-
 
 _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceError]]] = [
     ((errors.UniqueViolation, errors.ForeignKeyViolation), Race),
@@ -214,14 +187,7 @@ _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceE
 
 
 def _column(field: Field) -> str:
-    parts = [field.name, _type(field.type)]
-    if not field.null:
-        parts.append("NOT NULL")
-    if field.default is not None:
-        parts.append(f"DEFAULT {_default(field)}")
-    if (check := _value_check(field)) is not None:
-        parts.append(f"CHECK ({check})")
-    return " ".join(parts)
+    return tables.column(field, _type(field.type), _default(field), _value_check(field))
 
 
 def _type(kind: FieldType) -> str:
@@ -242,7 +208,9 @@ def _type(kind: FieldType) -> str:
             return "jsonb"
 
 
-def _default(field: Field) -> str:
+def _default(field: Field) -> str | None:
+    if field.default is None:
+        return None
     if field.default is SERVER_NOW:
         return "CURRENT_TIMESTAMP"
     return str(field.default).upper() if isinstance(field.default, bool) else f"'{field.default}'"
@@ -257,16 +225,8 @@ def _value_check(field: Field) -> str | None:
         case Integer(nonzero=True):
             return f"{field.name} <> 0"
         case Text(choices=choices) if choices:
-            return f"{field.name} IN ({', '.join(repr(choice) for choice in choices)})"
+            return tables.choices(field, choices)
     return None
-
-
-def _check(check: Check) -> str:
-    match check:
-        case MinimumWhen(field, minimum, when, equals):
-            return f"{when} <> '{equals}' OR {field} >= {minimum}"
-        case Before(earlier, later):
-            return f"{earlier} < {later}"
 
 
 def _index(entity: Entity, index: Index) -> str:
@@ -279,15 +239,6 @@ def _index(entity: Entity, index: Index) -> str:
     if index.where_present:
         text += f" WHERE {index.where_present} IS NOT NULL"
     return text
-
-
-def _interval_indexes(entity: Entity) -> Iterable[str]:
-    """One span an instant begins, and one stays open, for each owner."""
-    if entity.interval:
-        owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
-        on = f"ON {entity.name} ({TENANT}, {owner}"
-        yield f"CREATE UNIQUE INDEX {entity.name}_start_key {on}, {start})"
-        yield f"CREATE UNIQUE INDEX {entity.name}_open_key {on}) WHERE {end} IS NULL"
 
 
 def _staging_table(entity: Entity) -> str:

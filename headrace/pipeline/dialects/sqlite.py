@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.pipeline.dialects import statements
+from headrace.pipeline.dialects import statements, tables
 from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable
@@ -25,16 +25,13 @@ from headrace.pipeline.load import Load
 from headrace.pipeline.report import Lines
 from headrace.schema import (
     SERVER_NOW,
-    Before,
     Boolean,
-    Check,
     Entity,
     Field,
     FieldType,
     Index,
     Integer,
     JsonObject,
-    MinimumWhen,
     Money,
     Reference,
     Text,
@@ -65,12 +62,12 @@ class SQLite:
 
     def table_statements(self, entity: Entity) -> list[str]:
         columns = [f"{TENANT} TEXT NOT NULL", *map(_column, entity.fields)]
-        columns += [f"{SEQUENCE} INTEGER NOT NULL", *self._constraints(entity)]
+        columns += [f"{SEQUENCE} INTEGER NOT NULL", *tables.constraints(entity, self._parents)]
         body = ",\n    ".join(columns)
         return [
             f"CREATE TABLE {entity.name} (\n    {body}\n) STRICT",
             *(_index(entity, index) for index in entity.indexes if index.method == "btree"),
-            *_interval_indexes(entity),
+            *tables.interval_indexes(entity),
             *self.guard_statements(entity.name),
         ]
 
@@ -95,24 +92,13 @@ class SQLite:
 
     def golden_statements(self, entity: Entity) -> dict[str, str]:
         mask = statements.full_mask(entity)
-        found = {
-            f"unresolved {reference.field}": self._unresolved(entity, reference)
-            for reference in entity.references
-        }
-        for field in entity.natural_keys:
-            found[f"taken {field}"] = statements.taken(SPELLING, entity, field)
-            found[f"rivals {field}"] = statements.rivals(SPELLING, entity, field)
-        if entity.interval:
-            found["spans"] = statements.crowded(SPELLING, entity)
         return {
             "table": ";\n".join(self.table_statements(entity)),
             "staging": _staging_table(entity),
-            **found,
-            "repeated": statements.repeated(SPELLING, entity),
+            **statements.checks(SPELLING, entity, self._parents),
             "known": statements.known(SPELLING, entity, mask),
             "write": _write(entity, mask),
-            "equal": statements.equal(SPELLING, entity, mask),
-            "renew": statements.renew(SPELLING, entity, mask),
+            **statements.afterwards(SPELLING, entity, mask),
         }
 
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
@@ -188,18 +174,6 @@ class SQLite:
         parent_key = self._parents[reference.entity]
         return statements.unresolved(SPELLING, entity, reference, parent_key)
 
-    def _constraints(self, entity: Entity) -> Iterable[str]:
-        yield f"PRIMARY KEY ({TENANT}, {entity.key})"
-        for field in entity.natural_keys:
-            yield f"UNIQUE ({TENANT}, {field})"
-        for reference in entity.references:
-            yield (
-                f"FOREIGN KEY ({TENANT}, {reference.field})"
-                f" REFERENCES {reference.entity} ({TENANT}, {self._parents[reference.entity]})"
-            )
-        for check in entity.checks:
-            yield f"CHECK ({_check(check)})"
-
 
 _TRANSLATIONS: list[tuple[tuple[str, ...], Callable[[str], HeadraceError]]] = [
     (("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_FOREIGNKEY"), Race),
@@ -209,21 +183,16 @@ _TRANSLATIONS: list[tuple[tuple[str, ...], Callable[[str], HeadraceError]]] = [
 
 
 def _column(field: Field) -> str:
-    parts = [field.name, _type(field.type)]
-    if not field.null:
-        parts.append("NOT NULL")
-    if field.default is not None:
-        parts.append(f"DEFAULT {_default(field)}")
-    if (check := _value_check(field)) is not None:
-        parts.append(f"CHECK ({check})")
-    return " ".join(parts)
+    return tables.column(field, _type(field.type), _default(field), _value_check(field))
 
 
 def _type(kind: FieldType) -> str:
     return "INTEGER" if isinstance(kind, Money | Integer | Boolean) else "TEXT"
 
 
-def _default(field: Field) -> str:
+def _default(field: Field) -> str | None:
+    if field.default is None:
+        return None
     if field.default is SERVER_NOW:
         return "(strftime('%Y-%m-%d %H:%M:%S', 'now'))"
     return str(int(field.default)) if isinstance(field.default, bool) else f"'{field.default}'"
@@ -238,18 +207,10 @@ def _value_check(field: Field) -> str | None:
         case Boolean():
             return f"{field.name} IN (0, 1)"
         case Text(choices=choices) if choices:
-            return f"{field.name} IN ({', '.join(repr(choice) for choice in choices)})"
+            return tables.choices(field, choices)
         case Text(max_length=length):
             return f"length({field.name}) <= {length}"
     return None
-
-
-def _check(check: Check) -> str:
-    match check:
-        case MinimumWhen(field, minimum, when, equals):
-            return f"{when} <> '{equals}' OR {field} >= {minimum}"
-        case Before(earlier, later):
-            return f"{earlier} < {later}"
 
 
 def _index(entity: Entity, index: Index) -> str:
@@ -261,15 +222,6 @@ def _index(entity: Entity, index: Index) -> str:
     if index.where_present:
         text += f" WHERE {index.where_present} IS NOT NULL"
     return text
-
-
-def _interval_indexes(entity: Entity) -> Iterable[str]:
-    """One span an instant begins, and one stays open, for each owner."""
-    if entity.interval:
-        owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
-        on = f"ON {entity.name} ({TENANT}, {owner}"
-        yield f"CREATE UNIQUE INDEX {entity.name}_start_key {on}, {start})"
-        yield f"CREATE UNIQUE INDEX {entity.name}_open_key {on}) WHERE {end} IS NULL"
 
 
 def _staging_table(entity: Entity) -> str:

@@ -4,6 +4,7 @@ Names come from declared entities only; values travel as parameters `tenant`, `s
 of line 0) and `mask`. Aliases: s is staging, t the target, p a parent.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.schema import Entity, Promotion, Reference
@@ -218,3 +219,27 @@ SELECT s.line
 FROM {staging(spelling, entity)} s
 JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
 WHERE t.{SEQUENCE} < {spelling.sequence} + s.line"""
+
+
+def checks(spelling: Spelling, entity: Entity, keys: Mapping[str, str]) -> dict[str, str]:
+    """The statements before a segment is written, by operation; `keys` as in tables.py."""
+    found = {
+        f"unresolved {reference.field}": unresolved(
+            spelling, entity, reference, keys[reference.entity]
+        )
+        for reference in entity.references
+    }
+    for field in entity.natural_keys:
+        found[f"taken {field}"] = taken(spelling, entity, field)
+        found[f"rivals {field}"] = rivals(spelling, entity, field)
+    if entity.interval:
+        found |= {"stale": stale(spelling, entity), "spans": crowded(spelling, entity)}
+    return found | {"repeated": repeated(spelling, entity)}
+
+
+def afterwards(spelling: Spelling, entity: Entity, mask: int) -> dict[str, str]:
+    """The statements after a segment was written, by operation."""
+    return {
+        "equal": equal(spelling, entity, mask),
+        "renew": renew(spelling, entity, mask),
+    }

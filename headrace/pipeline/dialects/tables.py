@@ -1,0 +1,55 @@
+"""The parts of a target table that are spelled alike on every database."""
+
+from collections.abc import Iterator, Mapping
+
+from headrace.pipeline.dialects.statements import TENANT
+from headrace.schema import Before, Check, Entity, Field, MinimumWhen
+
+
+def column(field: Field, kind: str, default: str | None, check: str | None) -> str:
+    """A column from the dialect's spellings of its type, default and check."""
+    parts = [field.name, kind]
+    if not field.null:
+        parts.append("NOT NULL")
+    if default is not None:
+        parts.append(f"DEFAULT {default}")
+    if check is not None:
+        parts.append(f"CHECK ({check})")
+    return " ".join(parts)
+
+
+def constraints(entity: Entity, keys: Mapping[str, str]) -> Iterator[str]:
+    """Keys, references and checks; `keys` has the key of every entity by name."""
+    yield f"CONSTRAINT {entity.name}_pkey PRIMARY KEY ({TENANT}, {entity.key})"
+    for field in entity.natural_keys:
+        yield f"CONSTRAINT {entity.name}_{field}_key UNIQUE ({TENANT}, {field})"
+    for reference in entity.references:
+        yield (
+            f"CONSTRAINT {entity.name}_{reference.field}_fkey"
+            f" FOREIGN KEY ({TENANT}, {reference.field})"
+            f" REFERENCES {reference.entity} ({TENANT}, {keys[reference.entity]})"
+        )
+    for check in entity.checks:
+        yield f"CHECK ({_check(check)})"
+
+
+def _check(check: Check) -> str:
+    match check:
+        case MinimumWhen(field, minimum, when, equals):
+            return f"{when} <> '{equals}' OR {field} >= {minimum}"
+        case Before(earlier, later):
+            return f"{earlier} < {later}"
+
+
+def choices(field: Field, allowed: tuple[str, ...]) -> str:
+    """The check that a text is one of those allowed."""
+    return f"{field.name} IN ({', '.join(repr(choice) for choice in allowed)})"
+
+
+def interval_indexes(entity: Entity) -> Iterator[str]:
+    """One span an instant begins, and one stays open, for each owner."""
+    if entity.interval:
+        owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
+        on = f"ON {entity.name} ({TENANT}, {owner}"
+        yield f"CREATE UNIQUE INDEX {entity.name}_start_key {on}, {start})"
+        yield f"CREATE UNIQUE INDEX {entity.name}_open_key {on}) WHERE {end} IS NULL"
