@@ -118,7 +118,7 @@ def service_roles() -> Iterator[tuple[str, psutil.Process]]:
         line = _command_line(process)
         if "worker" in line:
             yield "worker", process
-        elif "granian" in line or "multiprocessing" in line:
+        elif "gunicorn" in line:
             yield "server", process
 
 

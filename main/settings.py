@@ -65,6 +65,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.middleware.RequestId",
+    "apps.core.middleware.ReadToTheEnd",
 ]
 ROOT_URLCONF = "main.urls"
 WSGI_APPLICATION = "main.wsgi.application"

@@ -179,7 +179,7 @@ def wait_for_lower_ranks() -> list[str]:
     second.end(JobState.FAILED)
     third = _claim()
     told += [third, _claim()]
-    third.release(0, "")
+    third.release(0, "", third.attempts)
     told.append(_claim())
     told[-1].end(JobState.DONE)
     told.append(_claim())

@@ -60,17 +60,20 @@ class ReferenceLoader:
 
     def _refuse_taken(self, entity: Entity, rows, staged, outcomes) -> None:
         for name in entity.natural_keys:
+            held = {row.values[name]: id_ for id_, row in rows.items()}
+            self._refuse_held_by_others(entity, name, held, staged, outcomes)
             holders: dict[Any, Any] = {}
             for line in sorted(staged):
                 holders.setdefault(staged[line][name], staged[line][entity.key])
-            held = {row.values[name]: id_ for id_, row in rows.items()}
-            taken = {
-                line
-                for line, row in staged.items()
-                if held.get(row[name], row[entity.key]) != row[entity.key]
-                or holders[row[name]] != row[entity.key]
-            }
-            _settle(staged, outcomes, "rejected", taken)
+            self._refuse_held_by_others(entity, name, holders, staged, outcomes)
+
+    def _refuse_held_by_others(self, entity: Entity, name, holders, staged, outcomes) -> None:
+        taken = {
+            line
+            for line, row in staged.items()
+            if holders.get(row[name], row[entity.key]) != row[entity.key]
+        }
+        _settle(staged, outcomes, "rejected", taken)
 
     def _refuse_overlaps(self, entity: Entity, rows, number, staged, outcomes) -> None:
         key, interval = entity.key, entity.interval

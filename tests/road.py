@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,7 +171,7 @@ def sqlite_database(path: Path) -> Iterator[Database]:
 @contextmanager
 def postgresql_database(server: str) -> Iterator[Database]:
     """A database of its own on the server at this URL; its owner is bound by the policies."""
-    name, role = f"headrace_test_{uuid4().hex[:12]}", f"headrace_test_{os.getpid()}"
+    name, role = f"headrace_test_{uuid4().hex[:12]}", f"headrace_test_role_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as administrator:
         administrator.execute(f"CREATE DATABASE {name}")
         administrator.execute(

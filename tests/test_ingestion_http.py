@@ -379,10 +379,6 @@ def test_a_body_whose_sender_goes_away_keeps_nothing(merchant):
     assert_nothing_was_kept(merchant)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="granian 2.8 reports the end of an aborted chunked body as the end of the body",
-)
 def test_a_raw_chunked_body_whose_sender_goes_away_keeps_nothing(merchant):
     abort(begin(merchant, "Transfer-Encoding: chunked"), piece(ndjson(customer())))
     time.sleep(0.5)

@@ -338,7 +338,6 @@ def test_a_write_past_the_service_is_refused(running_service, neighbours, table)
                     connection.execute(statement)
 
 
-@pytest.mark.xfail(strict=True, reason="the UPDATE trigger compares the new tenant only")
 @on_sqlite
 def test_a_row_of_another_cannot_be_taken_over_on_sqlite(running_service, neighbours):
     mine, theirs = (merchant.tenant.hex for merchant in neighbours)

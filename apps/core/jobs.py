@@ -86,9 +86,15 @@ class Lease:
         """Fence and end the job, as the last statement of its last transaction."""
         self._update(state=state, ended_at=Now(), lease_expires=None, error=error)
 
-    def release(self, seconds: float, error: str) -> None:
+    def release(self, seconds: float, error: str, attempts: int) -> None:
         """Give the job back, to be claimed again after so many seconds."""
-        self._update(state=JobState.QUEUED, lease_expires=None, run_after=_in(seconds), error=error)
+        self._update(
+            state=JobState.QUEUED,
+            lease_expires=None,
+            run_after=_in(seconds),
+            error=error,
+            attempts=attempts,
+        )
 
     def keep(self) -> None:
         """Heartbeat: prolong the lease, or note that it is lost."""

@@ -61,9 +61,6 @@ def answer(error: Exception, context: Mapping[str, Any]) -> Response:
     code, detail, extra = _explained(error)
     content = body(code, detail, **extra)
     response = Response(content, content["status"], content_type="application/problem+json")
-    if context["request"].method == "POST":
-        # Its body may be unread, and the server closes then: tell the client not to stay.
-        response["Connection"] = "close"
     if code == "unauthenticated":
         response["WWW-Authenticate"] = 'Bearer realm="headrace"'
     if code in ("idempotency_in_flight", "unavailable", "store_full"):

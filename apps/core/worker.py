@@ -74,9 +74,11 @@ def _run(lease: Lease) -> None:
 
 
 def _release(lease: Lease, error: Exception) -> None:
+    """Give the job back. A database that had no room or time for it is no fault of the job's."""
     close_old_connections()
+    is_defect = not isinstance(error, Retryable | DatabaseError)
+    text = str(error) if isinstance(error, Retryable) else type(error).__name__
     try:
-        known = isinstance(error, Retryable)
-        lease.release(0.5 * 2**lease.attempts, str(error) if known else type(error).__name__)
+        lease.release(0.5 * 2**lease.attempts, text, lease.attempts - (not is_defect))
     except LeaseLost:
         log.warning("job %s was taken over by another worker", lease.job)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from django.conf import settings
 from django.http import HttpRequest
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -15,6 +16,7 @@ from apps.core.problems import Problem
 
 BLOCK = 1 << 18
 MAX_FIELD = 1_000
+MAX_FIELDS = 20
 _UNPRINTABLE = dict.fromkeys((*range(32), 127))
 
 
@@ -143,6 +145,8 @@ class _Parts:
 
     def _end_part(self) -> None:
         if not self._is_file:
+            if len(self.fields) == MAX_FIELDS:
+                raise Problem("invalid_request", "There are too many fields beside the file.")
             name = self._disposition.get(b"name", b"").decode(errors="replace")
             self.fields[name] = self._value.decode(errors="replace")
 
@@ -157,12 +161,23 @@ def _feed(parser: MultipartParser, block: bytes) -> None:
         raise Problem("invalid_request", "The multipart body is malformed.") from None
 
 
+def check_size(size: int) -> None:
+    """Raises Problem for a body of more bytes than are taken."""
+    limit = settings.HEADRACE_MAX_BODY_BYTES
+    if size > limit:
+        raise Problem("too_large", f"Send files of at most {limit:,} bytes.")
+
+
 def _incoming(request: HttpRequest) -> Iterator[bytes]:
     stream = request.META["wsgi.input"]
     length = request.META.get("CONTENT_LENGTH")
     left = int(length) if length else None
+    check_size(left or 0)
     while left != 0:
-        block = stream.read(BLOCK if left is None else min(BLOCK, left))
+        try:
+            block = stream.read(BLOCK if left is None else min(BLOCK, left))
+        except Exception:  # the server's own kinds: the sender went away or broke the coding
+            raise Problem("invalid_request", "The body ends too early.") from None
         if not block:
             break
         yield block

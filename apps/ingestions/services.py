@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
@@ -14,7 +13,7 @@ from apps.core import idempotency, jobs
 from apps.core.idempotency import Answer, Key
 from apps.core.problems import Problem
 from apps.ingestions import sources
-from apps.ingestions.bodies import Body
+from apps.ingestions.bodies import Body, check_size
 from apps.ingestions.models import Chunk, ChunkState, MissingParent, Upload
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME, ENTITIES, entity_of_file
@@ -96,9 +95,7 @@ class Reception:
     def _watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         for block in blocks:
             self.bytes += len(block)
-            if self.bytes > settings.HEADRACE_MAX_BODY_BYTES:
-                limit = settings.HEADRACE_MAX_BODY_BYTES
-                raise Problem("too_large", f"Send files of at most {limit:,} bytes.")
+            check_size(self.bytes)
             self._digest.update(block)
             if len(self.beginning) < len(GZIP_MAGIC):
                 self.beginning = (self.beginning + block)[: len(GZIP_MAGIC)]

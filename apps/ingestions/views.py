@@ -93,7 +93,7 @@ class Uploads(APIView):
         responses={201: shapes.OpenedUpload, **dict.fromkeys((400, 401, 409, 422), PROBLEM)},
     )
     def post(self, request: Request) -> HttpResponse:
-        asked = shapes.OpenUpload(data=request.data)
+        asked = shapes.OpenUpload(data=_options(request))
         asked.is_valid(raise_exception=True)
         tenant = tenant_of(request)
         key = idempotency.read_key(tenant, "upload", request.headers.get("Idempotency-Key"))
@@ -144,6 +144,18 @@ class Rejects(APIView):
         chunk = _uuid(request.query_params.get("chunk"))
         lines = selectors.rejects(upload, chunk, request.query_params.get("code"))
         return StreamingHttpResponse(lines, content_type="application/x-ndjson")
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """The JSON object of a request. Raises Problem for options that do not exist."""
+    if request.headers.get("Transfer-Encoding"):
+        raise Problem("invalid_request", "Send the options with a Content-Length.")
+    options = request.data
+    if not isinstance(options, dict):
+        raise Problem("invalid_request", "Send the options as a JSON object.")
+    if unknown := set(options) - set(shapes.OpenUpload().fields):
+        raise Problem("invalid_request", f"There is no option {', '.join(sorted(unknown))}.")
+    return options
 
 
 def _plain(request: Request) -> HttpRequest:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.pipeline.dialects.base import Connection, Dialect, Span
+from headrace.pipeline.dialects.base import Connection, Dialect, Span, Taken
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Fault, Lines, Outcome, Parked, Reject, SegmentReport
@@ -75,19 +75,23 @@ class _Segment:
 
     def _refuse_taken_keys(self) -> None:
         for field in self._entity.natural_keys:
-            found = self._dialect.taken(self._connection, self._load, field)
-            first = {taken.line: taken for taken in reversed(found)}
-            self._report.rejects += [
-                self._reject(
-                    RejectCode.NATURAL_KEY_TAKEN,
-                    field,
-                    taken.line,
-                    taken.value,
-                    f"expected a value that is free; {taken.holder} has it",
-                )
-                for taken in first.values()
-            ]
-            self._settle(Outcome.REJECTED, first)
+            taken = self._dialect.taken(self._connection, self._load, field)
+            self._refuse_taken(field, taken)
+            # Only then: a line that is refused must not bar the rightful holder further down.
+            self._refuse_taken(field, self._dialect.rivals(self._connection, self._load, field))
+
+    def _refuse_taken(self, field: str, found: list[Taken]) -> None:
+        self._report.rejects += [
+            self._reject(
+                RejectCode.NATURAL_KEY_TAKEN,
+                field,
+                taken.line,
+                taken.value,
+                f"expected a value that is free; {taken.holder} has it",
+            )
+            for taken in found
+        ]
+        self._settle(Outcome.REJECTED, [taken.line for taken in found])
 
     def _may_repeat_keys(self) -> bool:
         """0.1 µs a row here, 0.6 in the database: rows of one key share their segment key."""

@@ -22,9 +22,9 @@ CREATE TABLE orders (
 CREATE INDEX orders_tenant_date_status_idx ON orders (tenant_id, order_date desc, order_status);
 CREATE INDEX orders_summary_covering_idx ON orders (tenant_id, order_date, order_status, total_amount, currency);
 CREATE INDEX orders_customer_idx ON orders (tenant_id, customer_id) WHERE customer_id IS NOT NULL;
-CREATE TRIGGER orders_tenant_insert BEFORE INSERT ON orders WHEN headrace_tenant() IS NOT NEW.tenant_id AND headrace_tenant() IS NOT '*' BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
-CREATE TRIGGER orders_tenant_update BEFORE UPDATE ON orders WHEN headrace_tenant() IS NOT NEW.tenant_id AND headrace_tenant() IS NOT '*' BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
-CREATE TRIGGER orders_tenant_delete BEFORE DELETE ON orders WHEN headrace_tenant() IS NOT OLD.tenant_id AND headrace_tenant() IS NOT '*' BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
+CREATE TRIGGER orders_tenant_insert BEFORE INSERT ON orders WHEN NOT (headrace_tenant() IS NEW.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
+CREATE TRIGGER orders_tenant_update BEFORE UPDATE ON orders WHEN NOT (headrace_tenant() IS OLD.tenant_id AND headrace_tenant() IS NEW.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
+CREATE TRIGGER orders_tenant_delete BEFORE DELETE ON orders WHEN NOT (headrace_tenant() IS OLD.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
 
 -- staging
 CREATE TEMPORARY TABLE IF NOT EXISTS orders_staging (line INTEGER PRIMARY KEY, mask INTEGER, order_id TEXT, external_order_id TEXT, kind TEXT, customer_id TEXT, customer_name_snapshot TEXT, customer_email_snapshot TEXT, total_amount INTEGER, currency TEXT, order_status TEXT, order_date TEXT, raw_payload TEXT, created_at TEXT);

@@ -13,9 +13,9 @@ CREATE TABLE price_history (
 ) STRICT;
 CREATE UNIQUE INDEX price_history_start_key ON price_history (tenant_id, product_id, effective_from);
 CREATE UNIQUE INDEX price_history_open_key ON price_history (tenant_id, product_id) WHERE effective_to IS NULL;
-CREATE TRIGGER price_history_tenant_insert BEFORE INSERT ON price_history WHEN headrace_tenant() IS NOT NEW.tenant_id AND headrace_tenant() IS NOT '*' BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
-CREATE TRIGGER price_history_tenant_update BEFORE UPDATE ON price_history WHEN headrace_tenant() IS NOT NEW.tenant_id AND headrace_tenant() IS NOT '*' BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
-CREATE TRIGGER price_history_tenant_delete BEFORE DELETE ON price_history WHEN headrace_tenant() IS NOT OLD.tenant_id AND headrace_tenant() IS NOT '*' BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
+CREATE TRIGGER price_history_tenant_insert BEFORE INSERT ON price_history WHEN NOT (headrace_tenant() IS NEW.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
+CREATE TRIGGER price_history_tenant_update BEFORE UPDATE ON price_history WHEN NOT (headrace_tenant() IS OLD.tenant_id AND headrace_tenant() IS NEW.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
+CREATE TRIGGER price_history_tenant_delete BEFORE DELETE ON price_history WHEN NOT (headrace_tenant() IS OLD.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
 
 -- staging
 CREATE TEMPORARY TABLE IF NOT EXISTS price_history_staging (line INTEGER PRIMARY KEY, mask INTEGER, id TEXT, product_id TEXT, price INTEGER, effective_from TEXT, effective_to TEXT);

@@ -82,7 +82,10 @@ class Dialect(Protocol):
         """The staged lines whose reference has no row in the parent's table."""
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
-        """The staged lines whose natural key a row of another id has, stored or staged before."""
+        """The staged lines whose natural key a stored row of another id has."""
+
+    def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
+        """The staged lines whose natural key an earlier staged line of another id has."""
 
     def stale(self, connection: Connection, load: Load) -> Lines:
         """The staged lines whose stored row is newer."""

@@ -116,9 +116,11 @@ class PostgreSQL:
         return [Unresolved(line, str(key)) for line, key in rows]
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
-        entity = load.entity
-        rows = _all(connection, load, statements.taken(SPELLING, entity, field))
-        rows += _all(connection, load, statements.rivals(SPELLING, entity, field))
+        rows = _all(connection, load, statements.taken(SPELLING, load.entity, field))
+        return [Taken(line, value, str(holder)) for line, value, holder in rows]
+
+    def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
+        rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
         return [Taken(line, value, str(holder)) for line, value, holder in rows]
 
     def stale(self, connection: Connection, load: Load) -> Lines:

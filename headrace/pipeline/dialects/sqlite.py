@@ -77,11 +77,17 @@ class SQLite:
         `headrace_tenant()` is a function of the connection: the transaction's tenant, NULL
         outside of one, or `*` for the owner.
         """
+        ours = f"headrace_tenant() IS {{}}.{TENANT}"
+        guards = {
+            "INSERT": ours.format("NEW"),
+            "UPDATE": f"{ours.format('OLD')} AND {ours.format('NEW')}",
+            "DELETE": ours.format("OLD"),
+        }
         return [
             f"CREATE TRIGGER {table}_tenant_{event.lower()} BEFORE {event} ON {table}"
-            f" WHEN headrace_tenant() IS NOT {row}.{TENANT} AND headrace_tenant() IS NOT '*'"
+            f" WHEN NOT ({allowed} OR headrace_tenant() IS '*')"
             f" BEGIN SELECT RAISE(ABORT, 'another tenant'); END"
-            for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
+            for event, allowed in guards.items()
         ]
 
     def index_statement(self, entity: Entity, name: str) -> str:
@@ -117,9 +123,11 @@ class SQLite:
         return [Unresolved(line, _dashed(key)) for line, key in rows]
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
-        entity = load.entity
-        rows = _all(connection, load, statements.taken(SPELLING, entity, field))
-        rows += _all(connection, load, statements.rivals(SPELLING, entity, field))
+        rows = _all(connection, load, statements.taken(SPELLING, load.entity, field))
+        return [Taken(line, value, _dashed(holder)) for line, value, holder in rows]
+
+    def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
+        rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
         return [Taken(line, value, _dashed(holder)) for line, value, holder in rows]
 
     def stale(self, connection: Connection, load: Load) -> Lines:
@@ -159,9 +167,8 @@ class SQLite:
         """Nothing to do: a write transaction has the file for itself."""
 
     def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
-        """PRAGMA optimize analyzes only tables that changed much, and only a sample of each."""
-        connection.execute("PRAGMA analysis_limit = 1000")
-        connection.execute("PRAGMA optimize")
+        """Nothing to do: without statistics SQLite takes the index that fits best, which is what
+        every statement here wants; those of a first small load made the next one quadratic."""
 
     def translated(self, error: Exception) -> HeadraceError | None:
         name = str(getattr(error, "sqlite_errorname", ""))

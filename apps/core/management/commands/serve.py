@@ -37,10 +37,9 @@ class Command(BaseCommand):
 def _server(host: str, port: int) -> list[str]:
     cores = max(os.cpu_count() or 1, 1)
     return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "main.wsgi:application"),
-        *("--host", host, "--port", str(port), "--workers", str(cores)),
-        *("--blocking-threads", str(THREADS), "--backpressure", "64"),
-        *("--log-level", "warning", "--respawn-failed-workers"),
+        *(sys.executable, "-m", "gunicorn", "main.wsgi:application", "--bind", f"{host}:{port}"),
+        *("--worker-class", "gthread", "--workers", str(cores), "--threads", str(THREADS)),
+        *("--keep-alive", "75", "--log-level", "warning"),
     ]
 
 
