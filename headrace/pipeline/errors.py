@@ -4,18 +4,23 @@ Clients match codes, people read messages; docs/errors.md is generated from this
 """
 
 from enum import StrEnum
+from typing import Self
 
 
-class RejectCode(StrEnum):
-    """Why one line was refused. The comment behind each says what the sender can do."""
+class _Coded(StrEnum):
+    """A stable code with `advice`: what the sender can do."""
 
-    def __new__(cls, code: str, advice: str) -> "RejectCode":
+    advice: str
+
+    def __new__(cls, code: str, advice: str) -> Self:
         member = str.__new__(cls, code)
         member._value_ = code
         member.advice = advice
         return member
 
-    advice: str
+
+class RejectCode(_Coded):
+    """Why one line was refused."""
 
     BAD_ENCODING = "bad_encoding", "Send UTF-8 without NUL characters or lone surrogates."
     BAD_JSON = "bad_json", "Send one JSON object a line, nested at most 64 deep."
@@ -38,16 +43,8 @@ class RejectCode(StrEnum):
     DATABASE_REFUSED = "database_refused", "Report the line: a check of ours is missing."
 
 
-class FailureCode(StrEnum):
+class FailureCode(_Coded):
     """Why a whole chunk ended without all its lines. Nothing of it is lost: the source is kept."""
-
-    def __new__(cls, code: str, advice: str) -> "FailureCode":
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.advice = advice
-        return member
-
-    advice: str
 
     CORRUPT = "corrupt", "The compressed file is damaged or cut short: compress and send it again."
     BOMB = "decompression_bomb", "The file unpacks to more than is allowed: send smaller files."
