@@ -27,11 +27,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from headrace.client import plan  # noqa: E402 - the path comes first
+from headrace.pipeline.report import Outcome  # noqa: E402
 
 HOME = Path(os.environ.setdefault("HEADRACE_HOME", ".headrace"))
 DATA = HOME / "demo_data"
-LANDED = ("inserted", "updated", "unchanged")
-OUTCOMES = (*LANDED, "superseded", "rejected", "parked", "unprocessed")
+OUTCOMES = [outcome.value for outcome in Outcome]
+LANDED = (Outcome.INSERTED, Outcome.UPDATED, Outcome.UNCHANGED)
 
 
 def main() -> int:
@@ -135,16 +136,17 @@ def _reconcile(
     rows: dict[str, dict[str, int]],
 ) -> int:
     table = Table("tenant", "entity", "lines", *OUTCOMES, "rows", "equal", title="Reconciliation")
+    told = {tenant["tenant_id"]: tenant for tenant in account["tenants"]}  # type: ignore[attr-defined]
     all_equal = True
-    for tenant in account["tenants"]:  # type: ignore[attr-defined]
-        for entity, found in tenant["entities"].items():
-            lines, stored = sent[tenant["tenant_id"], entity], rows[tenant["tenant_id"]][entity]
-            counts = [found["outcomes"][outcome] for outcome in OUTCOMES]
-            landed = sum(found["outcomes"][outcome] for outcome in LANDED)
-            equal = lines == sum(counts) and stored == landed
-            all_equal &= equal
-            figures = [f"{number:,}" for number in (lines, *counts, stored)]
-            table.add_row(tenant["name"], entity, *figures, "yes" if equal else "NO")
+    for (tenant, entity), lines in sent.items():
+        outcomes = told[tenant]["entities"][entity]["outcomes"]
+        stored = rows[tenant][entity]
+        landed = sum(outcomes[outcome] for outcome in LANDED)
+        equal = lines == sum(outcomes.values()) and stored == landed
+        all_equal &= equal
+        figures = (lines, *(outcomes[outcome] for outcome in OUTCOMES), stored)
+        told_figures = [f"{number:,}" for number in figures]
+        table.add_row(told[tenant]["name"], entity, *told_figures, "yes" if equal else "NO")
     Console(width=max(Console().width, 150)).print(table)
     total = sum(sent.values())
     print(

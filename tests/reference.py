@@ -37,7 +37,9 @@ class ReferenceLoader:
             for line, record in enumerate(records, 1)
         }
         outcomes = dict.fromkeys(staged, "")
+        keys = {line: row[entity.key] for line, row in staged.items()}
         self._park(entity, staged, outcomes)
+        waiting = {keys[line] for line, outcome in outcomes.items() if outcome == "parked"}
         self._refuse_taken(entity, rows, staged, outcomes)
         if entity.promotion is Promotion.INTERVAL:
             self._refuse_overlaps(entity, rows, number, staged, outcomes)
@@ -46,6 +48,9 @@ class ReferenceLoader:
             _settle(staged, outcomes, "superseded", set(staged) - set(last.values()))
         for line, row in staged.items():
             outcomes[line] = _write(entity, rows, (number, line), row)
+            if outcomes[line] == "unchanged" and row[entity.key] in waiting:
+                stored = rows[row[entity.key]]  # a parked line of its key may wake, and is older
+                stored.sequence = max(stored.sequence, (number, line))
         return list(outcomes.values())
 
     def _park(self, entity: Entity, staged: dict[int, Record], outcomes: dict[int, str]) -> None:

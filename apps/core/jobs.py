@@ -16,7 +16,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from django.db.models.expressions import CombinedExpression, F, Value
 from django.db.models.functions import Now
@@ -192,7 +192,7 @@ def heartbeat(lease: Lease) -> Iterator[None]:
         while not stopped.wait(settings.HEADRACE_LEASE_SECONDS / 3) and not lease.lost:
             try:
                 lease.keep()
-            except DatabaseError:
+            except Error:
                 log.warning("heartbeat of job %s did not reach the database", lease.job)
                 connection.close()
         connection.close()

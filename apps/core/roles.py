@@ -72,7 +72,7 @@ def _analyze_function() -> str:
     )
     return f"""
 CREATE OR REPLACE FUNCTION headrace_analyze(target text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     known bigint; actual bigint; columns text;
 BEGIN

@@ -7,7 +7,7 @@ import threading
 import time
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, InterfaceError, OperationalError, close_old_connections
 
 from apps.core import jobs
 from apps.core.jobs import Lease
@@ -30,7 +30,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 busy = self.step()
-            except DatabaseError:
+            except Error:
                 log.exception("the database did not answer; trying again")
                 busy = False
             if not busy:
@@ -76,7 +76,7 @@ def _run(lease: Lease) -> None:
 def _release(lease: Lease, error: Exception) -> None:
     """Give the job back. A database that had no room or time for it is no fault of the job's."""
     close_old_connections()
-    is_defect = not isinstance(error, Retryable | DatabaseError)
+    is_defect = not isinstance(error, Retryable | OperationalError | InterfaceError)
     text = str(error) if isinstance(error, Retryable) else type(error).__name__
     try:
         lease.release(0.5 * 2**lease.attempts, text, lease.attempts - (not is_defect))

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db.models import F
-from django.utils import timezone
 
 from apps.ingestions.models import Chunk, ChunkState, ParkedLine, RejectRows, Segment
 from headrace.pipeline import report
@@ -63,7 +62,7 @@ def _keep_rejects(chunk: Chunk, rejects: list[Reject]) -> None:
 
 
 def _keep_parked(chunk: Chunk, found: SegmentReport) -> None:
-    expires = timezone.now() + timedelta(hours=settings.HEADRACE_PARKED_HOURS)
+    expires = chunk.received_at + timedelta(hours=settings.HEADRACE_PARKED_HOURS)
     ParkedLine.objects.bulk_create(
         (
             ParkedLine(

@@ -59,7 +59,7 @@ class RawBody:
 
 
 class MultipartBody:
-    """One part named `file` (or any part with a file name), and fields beside it."""
+    """One part with a file name, and fields beside it."""
 
     def __init__(self, request: HttpRequest, boundary: bytes) -> None:
         if not boundary:

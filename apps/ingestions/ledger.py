@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -20,10 +20,12 @@ from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME
 from headrace.pipeline import dialects
 from headrace.pipeline.dialects.base import Dialect
+from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Outcome, RejectPage, SegmentReport
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
+from headrace.storage.base import ObjectMissing
 
 
 def dialect() -> Dialect:
@@ -37,7 +39,7 @@ def load_of(chunk: Chunk) -> Load:
         entity=BY_NAME[chunk.entity],
         tenant=chunk.tenant_id,
         number=chunk.number,
-        open_source=lambda: sources.store().open(chunk.source),
+        open_source=lambda: _open(chunk),
         sha256=chunk.sha256,
         compression=chunk.compression,
         zone=ZoneInfo(Tenant.objects.get(pk=chunk.tenant_id).time_zone),
@@ -45,6 +47,13 @@ def load_of(chunk: Chunk) -> Load:
         renews=_has_older_unfinished(chunk),
         max_bytes=settings.HEADRACE_MAX_UNPACKED_BYTES,
     )
+
+
+def _open(chunk: Chunk) -> BinaryIO:
+    try:
+        return sources.store().open(chunk.source)
+    except ObjectMissing:
+        raise Permanent(FailureCode.SOURCE_LOST, "the stored file is not there") from None
 
 
 def _has_older_unfinished(chunk: Chunk) -> bool:
@@ -65,10 +74,11 @@ def fenced(lease: Lease) -> Iterator[Any]:
             yield connection.connection
             lease.fence()
     except Exception as error:
-        # The engine knows the driver's exceptions, and uses the connection past Django.
+        # The engine uses the connection past Django, who would not notice that it broke.
         connection.errors_occurred = True
-        cause = error.__cause__ if isinstance(error, DatabaseError) else None
-        raise cause or error from error
+        cause = error.__cause__ if isinstance(error, Error) else None
+        of_driver = cause if isinstance(cause, Exception) else error
+        raise dialect().translated(of_driver) or error from error
 
 
 class ChunkLedger:

@@ -15,7 +15,7 @@ from apps.catalog.models import MODELS
 from apps.core import jobs
 from apps.core.isolation import tenant_reading, tenant_transaction
 from apps.core.jobs import Lease
-from apps.core.models import JobState
+from apps.core.models import Job, JobState
 from apps.ingestions import accounts, ledger, sources
 from apps.ingestions.models import ENDED, LANDED, Chunk, ParkedLine
 from headrace.entities import BY_NAME, ENTITIES
@@ -36,7 +36,7 @@ PARENTS = {reference.entity for entity in ENTITIES for reference in entity.refer
 
 def sweep() -> None:
     """Queue a wake for every chunk with parked lines that can land or whose time is up."""
-    for chunk in Chunk.objects.filter(parked__gt=0, state__in=ENDED):
+    for chunk in Chunk.objects.filter(parked__gt=0, state__in=ENDED).defer("outcomes"):
         wake_ready(chunk)
 
 
@@ -44,26 +44,33 @@ def wake_waiting(tenant: UUID, entity: str) -> None:
     """Rows of `entity` have landed: wake the chunks that waited for them."""
     if entity not in PARENTS:
         return
-    for chunk in Chunk.objects.filter(tenant_id=tenant, parked__gt=0, state__in=ENDED):
+    waiting = Chunk.objects.filter(tenant_id=tenant, parked__gt=0, state__in=ENDED)
+    for chunk in waiting.defer("outcomes"):
         wake_ready(chunk)
 
 
 def wake_ready(chunk: Chunk) -> None:
     """Queue a wake for the chunk if one of its parked lines can land, or has waited too long."""
     with tenant_reading(chunk.tenant_id):
-        is_due = _ready(chunk).exists() or _expired(chunk).exists()
+        is_due = _expired(chunk).exists() or (_ready(chunk).exists() and not _is_hopeless(chunk))
     if is_due:
         jobs.enqueue_once(WAKE, chunk.id, chunk.tenant_id)
+
+
+def _is_hopeless(chunk: Chunk) -> bool:
+    """The last wake ended badly: another would too. The lines wait for their time to be up."""
+    last = Job.objects.filter(kind=WAKE, subject=chunk.id).order_by("-id").first()
+    return last is not None and last.state in (JobState.FAILED, JobState.QUARANTINED)
 
 
 def process(lease: Lease) -> None:
     """The job: land what can land now, reject what waited too long."""
     chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
+    while len(lines := _lines(chunk, _expired)):
+        _expire(chunk, lease, lines)
     while len(lines := _lines(chunk, _ready)):
         _wake(chunk, lease, lines)
         wake_waiting(chunk.tenant_id, chunk.entity)
-    while len(lines := _lines(chunk, _expired)):
-        _expire(chunk, lease, lines)
     with tenant_transaction(chunk.tenant_id):
         lease.end(JobState.DONE)
 
@@ -133,6 +140,9 @@ def _too_late(parked: ParkedLine) -> Reject:
 
 def _settle(chunk: Chunk, lines: Lines, report: SegmentReport) -> None:
     """Give parked lines the outcomes of a report, in the transaction that landed it."""
+    settled = np.concatenate([*report.outcomes.values(), np.empty(0, np.int64)])
+    if not np.array_equal(np.sort(settled), lines):
+        raise RuntimeError("a woken line has no outcome, or two")
     locked = Chunk.objects.select_for_update().get(pk=chunk.pk)
     parked = ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist())
     if parked.delete()[0] != len(lines):

@@ -88,6 +88,13 @@ UploadPage = type(
 )
 
 
+class RejectedFault(serializers.Serializer):
+    code = serializers.CharField()
+    field = serializers.CharField()
+    value = serializers.CharField()
+    message = serializers.CharField()
+
+
 class RejectedLine(serializers.Serializer):
     line = serializers.IntegerField(help_text="physical line of the file, from 1")
     offset = serializers.IntegerField(help_text="byte of the unpacked file, from 0")
@@ -96,6 +103,7 @@ class RejectedLine(serializers.Serializer):
     field = serializers.CharField()
     value = serializers.CharField()
     message = serializers.CharField()
+    more = RejectedFault(many=True, required=False, help_text="the line's other faults")
     raw = serializers.CharField(allow_null=True)
     chunk_id = serializers.UUIDField()
     filename = serializers.CharField()

@@ -27,5 +27,4 @@ STOCK_EVENTS = Entity(
     promotion=Promotion.APPEND,
     references=(Reference("product_id", "products"),),
     indexes=(Index("stock_events_product_time_idx", ("product_id", "event_time")),),
-    cluster_by="product_id",
 )

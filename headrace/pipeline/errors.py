@@ -48,7 +48,7 @@ class FailureCode(_Coded):
 
     CORRUPT = "corrupt", "The compressed file is damaged or cut short: compress and send it again."
     BOMB = "decompression_bomb", "The file unpacks to more than is allowed: send smaller files."
-    TOO_MANY_LINES = "too_many_lines", "Split the file below 4,294,967,295 lines."
+    TOO_MANY_LINES = "too_many_lines", "Split the file below 200,000,000 lines."
     SOURCE_LOST = "source_lost", "The stored bytes are not those received: send the file again."
     SUM_RULE = "sum_rule", "The outcomes do not sum to the lines: report the chunk's id."
     QUARANTINED = "quarantined", "Processing died repeatedly: report the chunk's id."

@@ -38,7 +38,8 @@ class _Segment:
         self._entity = load.entity
         self._rows = rows
         self._report = SegmentReport()
-        self._left = rows.index["line"].astype(np.int64)
+        self._lines = rows.index["line"].astype(np.int64)
+        self._left = self._lines
 
     def promote(self) -> SegmentReport:
         self._dialect.stage(self._connection, self._entity, self._rows.rows)
@@ -51,9 +52,27 @@ class _Segment:
         unwritten = [(mask, self._write(mask)) for mask in self._masks()]
         for mask, lines in unwritten:
             self._explain_unwritten(lines, mask)
-        if self._load.renews and self._entity.promotion is not Promotion.APPEND:
-            self._dialect.renew(self._connection, self._load)
+        if self._entity.promotion is not Promotion.APPEND:
+            self._renew_equal_rows()
         return self._report
+
+    def _renew_equal_rows(self) -> None:
+        """Keep what may still come with an older sequence from winning over rows left alone."""
+        if self._load.renews:
+            self._dialect.renew(self._connection, self._load)
+        elif self._report.parked:  # which may wake, and must not win over lines further down
+            parked = {line.line for line in self._report.parked}
+            keys = dict(zip(self._lines.tolist(), self._keys(), strict=True))
+            waiting = {keys[line] for line in parked}
+            others = [line for line, key in keys.items() if key not in waiting]
+            self._dialect.drop(self._connection, self._entity, np.array(others, np.int64))
+            if len(others) + len(parked) < len(keys):
+                self._dialect.renew(self._connection, self._load)
+
+    def _keys(self) -> list[bytes]:
+        """The key of every row, as it travels."""
+        place = 2 + self._entity.field_names.index(self._entity.key)
+        return [row.split(b"\t", place + 1)[place] for row in self._rows.rows]
 
     def _hold_back_orphans(self) -> None:
         held: set[int] = set()
@@ -170,7 +189,7 @@ class _Segment:
             self._report.add(outcome, settled)
 
     def _offset(self, line: int) -> int:
-        at = np.searchsorted(self._rows.index["line"], line)
+        at = np.searchsorted(self._lines, line)
         return int(self._rows.index["offset"][at])
 
 

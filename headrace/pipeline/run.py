@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from headrace.pipeline import promotion, scratch
 from headrace.pipeline.dialects.base import Connection, Dialect
 from headrace.pipeline.errors import (
@@ -94,8 +96,14 @@ def wake(
     `record` is called in the landing transaction; `has_landed` says whether it has committed.
     Raises like `run`.
     """
-    rows = reread(load, lines, folder).read()
-    _land(load, dialect, ledger.transaction, rows, record, has_landed)
+    rows, rejects = reread(load, lines, folder)
+
+    def record_all(report: SegmentReport) -> None:
+        report.rejects += rejects
+        report.add(Outcome.REJECTED, np.array([reject.line for reject in rejects], np.int64))
+        record(report)
+
+    _land(load, dialect, ledger.transaction, rows.read(), record_all, has_landed)
 
 
 def _land_segment(

@@ -15,13 +15,14 @@ import numpy as np
 from headrace.pipeline import report
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.formats import compression, ndjson
-from headrace.pipeline.load import LINE_BITS, Load
+from headrace.pipeline.load import Load
 from headrace.pipeline.report import LineOutcomes, Lines, Outcome, Reject, RejectPage
 from headrace.pipeline.scratch import RowFile
 from headrace.pipeline.ties import Ties
 from headrace.pipeline.validate import Checked, Checker
 from headrace.schema import Entity
 
+MAX_LINES = 200_000_000  # physical ones: each takes a byte of memory for its outcome
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Reject)
 
@@ -81,9 +82,12 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
     return verified
 
 
-def reread(load: Load, wanted: Lines, folder: Path) -> RowFile:
-    """Check the lines numbered in `wanted` once more: the rows of those that are still sound."""
-    rows = RowFile(folder, "woken")
+def reread(load: Load, wanted: Lines, folder: Path) -> tuple[RowFile, list[Reject]]:
+    """Check the lines numbered in `wanted` once more: rows, and rejects of those not sound.
+
+    What was sound may not be any more: the checker or the tenant's time zone has changed.
+    """
+    rows, rejects = RowFile(folder, "woken"), []
     checker = Checker(load)
     numbers = np.sort(wanted)
     for batch in _batches(load, ndjson.Census(), lambda records: None):
@@ -91,8 +95,11 @@ def reread(load: Load, wanted: Lines, folder: Path) -> RowFile:
             numbers, [batch.first_line, batch.first_line + len(batch.lines)]
         )
         if first < last:
-            _append_chosen(checker.check(batch), set(numbers[first:last].tolist()), rows)
-    return rows
+            chosen = set(numbers[first:last].tolist())
+            checked = checker.check(batch)
+            _append_chosen(checked, chosen, rows)
+            rejects += [reject for reject in checked.rejects if reject.line in chosen]
+    return rows, rejects
 
 
 def _append_chosen(checked: Checked, wanted: set[int], rows: RowFile) -> None:
@@ -111,13 +118,14 @@ def _batches(
         hashed = _Hashed(source)
         plain = compression.blocks(hashed, load.compression, load.max_bytes)
         bom, blocks = ndjson.without_bom(plain)
-        yield from ndjson.batches(_counted(blocks, census, tick), bom)
+        for batch in ndjson.batches(_counted(blocks, census, tick), bom):
+            if batch.first_line > MAX_LINES:
+                raise Permanent(FailureCode.TOO_MANY_LINES, f"more than {MAX_LINES:,} lines")
+            yield batch
     if hashed.hexdigest() != load.sha256:
         raise Permanent(
             FailureCode.SOURCE_LOST, "the stored bytes differ from those that were received"
         )
-    if census.records >> LINE_BITS:
-        raise Permanent(FailureCode.TOO_MANY_LINES, f"{census.records:,} lines in one file")
 
 
 def _counted(

@@ -23,9 +23,9 @@ class LocalStore:
 
     def put(self, key: str, blocks: Iterable[bytes]) -> int:
         place = self._place(key)
-        place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f"{place.name}.{uuid4().hex}.part")
         try:
+            _make_folder(place.parent)
             size = _write(part, blocks)
             part.rename(place)
         except OSError as error:
@@ -61,6 +61,14 @@ def _write(path: Path, blocks: Iterable[bytes]) -> int:
         file.flush()
         os.fsync(file.fileno())
     return size
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each flushed into the one that holds it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_folder(folder.parent)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -5,8 +5,7 @@ Operator's notes:
   are the texts that Django's own columns use.
 - One writer at a time holds the whole file. Segments are small so that a write transaction
   stays near 100 ms, and the caller pauses between them.
-- Inside a write transaction nobody else writes, so looking first and writing then is exact;
-  the number of changed rows is compared all the same.
+- Inside a write transaction nobody else writes, so looking first and writing then is exact.
 """
 
 import re

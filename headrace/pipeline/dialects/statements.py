@@ -184,7 +184,7 @@ def _values(entity: Entity, names: list[str]) -> list[str]:
 
 
 def known(spelling: Spelling, entity: Entity, mask: int) -> str:
-    """Staged lines of one mask whose key is stored: the line, and whether it was newer."""
+    """Staged lines of one mask whose key is stored."""
     return f"""
 SELECT s.line
 FROM {staging(spelling, entity)} s
