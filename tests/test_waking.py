@@ -6,7 +6,7 @@ import numpy as np
 
 from headrace.pipeline import run
 from headrace.pipeline.report import Outcome, SegmentReport
-from tests.road import LocalLedger, land, load_of, ndjson
+from tests.road import land, load_of, ndjson
 
 KNOWN, LATE, ORDER = (str(UUID(int=number + (1 << 120))) for number in (1, 2, 3))
 
@@ -26,8 +26,8 @@ def wake(database, folder, data: bytes, number: int, lines: list[int], **more) -
     folder = folder / "wake"
     folder.mkdir()
     load = load_of("orders", data, number, **more)
-    ledger = LocalLedger(database)
-    run.wake(load, database.dialect, ledger, np.array(lines), folder, found.append, bool)
+    begin = database.transaction
+    run.wake(load, database.dialect, begin, np.array(lines), folder, found.append, bool)
     return found[0]
 
 

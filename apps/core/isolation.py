@@ -45,8 +45,13 @@ def tenant_transaction(tenant: UUID) -> Iterator[None]:
 
 @contextmanager
 def tenant_reading(tenant: UUID) -> Iterator[None]:
-    """Reads of this tenant's rows. On SQLite they take no lock that a writer would wait for."""
-    if connection.vendor == "sqlite":
+    """Reads of this tenant's rows, also inside a transaction of the same tenant.
+
+    On SQLite they take no lock that a writer would wait for.
+    """
+    if _tenant.get() == tenant.hex:
+        yield
+    elif connection.vendor == "sqlite":
         with _context(_tenant, tenant.hex):
             yield
     else:

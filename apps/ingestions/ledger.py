@@ -1,7 +1,7 @@
 """run.Ledger on a chunk's rows: what the pipeline needs remembered, each step with its effect."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
@@ -82,11 +82,12 @@ def fenced(lease: Lease) -> Iterator[Any]:
 
 
 class ChunkLedger:
-    """run.Ledger on the chunk's rows."""
+    """run.Ledger on the chunk's rows. `landed` is called in the transaction that ends it."""
 
-    def __init__(self, chunk: Chunk, lease: Lease) -> None:
+    def __init__(self, chunk: Chunk, lease: Lease, landed: Callable[[Chunk], None]) -> None:
         self._chunk = chunk
         self._lease = lease
+        self._landed = landed
 
     def tick(self, records: int) -> None:
         self._lease.check()
@@ -141,6 +142,7 @@ class ChunkLedger:
                 ended_at=Now(),
             )
             self._rows().delete()
+            self._landed(self._chunk)
             self._lease.end(JobState.DONE)
 
     def _rows(self) -> Any:

@@ -116,7 +116,7 @@ def _wake(chunk: Chunk, lease: Lease, lines: Lines) -> None:
         run.wake(
             ledger.load_of(chunk),
             ledger.dialect(),
-            ledger.ChunkLedger(chunk, lease),
+            lambda: ledger.fenced(lease),
             lines,
             folder,
             record,

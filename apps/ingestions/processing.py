@@ -20,7 +20,13 @@ def process(lease: Lease) -> None:
         started_at=Now(), state=ChunkState.VERIFYING
     )
     with sources.scratch(lease.job) as folder:
-        run.run(ledger.load_of(chunk), ledger.dialect(), ledger.ChunkLedger(chunk, lease), folder)
+        own = ledger.ChunkLedger(chunk, lease, wake_others)
+        run.run(ledger.load_of(chunk), ledger.dialect(), own, folder)
+    wake_others(chunk)  # again, for those who looked before our commit and parked after
+
+
+def wake_others(chunk: Chunk) -> None:
+    """Queue wakes for lines that wait for this chunk's rows, and for its own that need not wait."""
     parking.wake_waiting(chunk.tenant_id, chunk.entity)
     parking.wake_ready(chunk)
 

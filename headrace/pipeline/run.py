@@ -85,7 +85,7 @@ def run(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> None:
 def wake(
     load: Load,
     dialect: Dialect,
-    ledger: Ledger,
+    transaction: Callable[[], AbstractContextManager[Connection]],
     lines: Lines,
     folder: Path,
     record: Record,
@@ -103,7 +103,7 @@ def wake(
         report.add(Outcome.REJECTED, np.array([reject.line for reject in rejects], np.int64))
         record(report)
 
-    _land(load, dialect, ledger.transaction, rows.read(), record_all, has_landed)
+    _land(load, dialect, transaction, rows.read(), record_all, has_landed)
 
 
 def _land_segment(

@@ -162,7 +162,15 @@ def test_parked_lines_land_when_their_parents_have_come(
     load = road.load_of(entity.name, data, number=5, tenant=database.tenant)
     folder = tmp_path / "wake"
     folder.mkdir()
-    run.wake(load, database.dialect, ledger, np.array([5, 1, 4]), folder, found.append, bool)
+    run.wake(
+        load,
+        database.dialect,
+        ledger.transaction,
+        np.array([5, 1, 4]),
+        folder,
+        found.append,
+        bool,
+    )
     (report,) = found
     assert {str(name): sorted(lines.tolist()) for name, lines in report.outcomes.items()} == {
         "inserted": [1, 5],
