@@ -19,7 +19,7 @@ from apps.core import jobs, worker
 from apps.core.idempotency import Key
 from apps.core.jobs import Claims, Handler, Lease
 from apps.core.models import Job, JobState, Priority
-from apps.ingestions import ledger, services, sources
+from apps.ingestions import ledger, processing, services, sources
 from apps.ingestions.models import Chunk
 from apps.tenants.models import Tenant
 from headrace.pipeline import run
@@ -258,7 +258,7 @@ class Poisoned(ledger.ChunkLedger):
 
 def _plan_and_die(chunk: Chunk) -> None:
     lease = _claim()
-    poisoned = Poisoned(chunk, lease)
+    poisoned = Poisoned(chunk, lease, processing.wake_others)
     try:
         with sources.scratch(lease.job) as folder:
             run.run(ledger.load_of(chunk), ledger.dialect(), poisoned, folder)
