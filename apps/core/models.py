@@ -10,6 +10,7 @@ class JobState(models.TextChoices):
     DONE = "done", "ended well"
     FAILED = "failed", "ended with a permanent error"
     QUARANTINED = "quarantined", "was claimed too often without progress"
+    CANCELLED = "cancelled", "withdrawn before a worker took it"
 
 
 class Priority(models.IntegerChoices):
@@ -46,6 +47,7 @@ class Job(models.Model):
             models.Index(fields=["state", "priority", "tenant_id", "id"], name="jobs_queue_idx"),
             models.Index(fields=["group", "rank", "state"], name="jobs_group_idx"),
             models.Index(fields=["subject", "kind", "state"], name="jobs_subject_idx"),
+            models.Index(fields=["ended_at"], name="jobs_ended_idx"),
         ]
 
     def __str__(self) -> str:
@@ -71,6 +73,7 @@ class IdempotencyKey(models.Model):
                 fields=["tenant_id", "scope", "key"], name="idempotency_keys_key"
             ),
         ]
+        indexes = [models.Index(fields=["created_at"], name="idempotency_keys_age_idx")]
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"

@@ -4,34 +4,48 @@ Counters move in the transaction that has the effect, so they sum to the lines r
 instant; `unprocessed` is what has not been reached.
 """
 
-from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
 
+import msgspec
 from django.conf import settings
 from django.db.models import F
+from django.db.models.functions import Now
 
+from apps.core import metrics
 from apps.ingestions.models import Chunk, ChunkState, ParkedLine, RejectRows, Segment
 from headrace.pipeline import report
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.report import (
     Counts,
+    Group,
+    Groups,
     LineOutcomes,
     Outcome,
-    Reject,
     RejectPage,
     SegmentReport,
     unpack_segment,
 )
 
 
-def keep_page(chunk: Chunk, page: RejectPage) -> None:
-    """Store rejects, in the caller's tenant transaction."""
+def keep_rejects(chunk: Chunk, pages: Iterable[RejectPage]) -> None:
+    """Store rejects and count them by group, in the caller's tenant transaction."""
+    known = Chunk.objects.values_list("reject_groups", flat=True).get(pk=chunk.pk)
+    groups = Groups(msgspec.convert(known, list[Group]))
+    for page in pages:
+        _keep_page(chunk, page)
+        for group in page.groups:
+            groups.join(group)
+    Chunk.objects.filter(pk=chunk.pk).update(reject_groups=msgspec.to_builtins(list(groups)))
+
+
+def _keep_page(chunk: Chunk, page: RejectPage) -> None:
     RejectRows.objects.create(
         chunk=chunk,
         tenant_id=chunk.tenant_id,
         first_line=page.first_line,
         rows=page.rows,
-        codes=page.codes,
+        codes=sorted({group.code for group in page.groups}),
         blob=page.blob,
     )
 
@@ -46,23 +60,19 @@ def keep_report(chunk: Chunk, found: SegmentReport, *, taken_from: Outcome) -> N
     Chunk.objects.filter(pk=chunk.pk).update(
         **{name: F(name) + number for name, number in moved.items() if number}
     )
-    _keep_rejects(chunk, found.rejects)
+    if found.rejects:
+        in_order = sorted(found.rejects, key=lambda reject: reject.line)
+        keep_rejects(chunk, report.pages(in_order))
     _keep_parked(chunk, found)
-
-
-def _keep_rejects(chunk: Chunk, rejects: list[Reject]) -> None:
-    if not rejects:
-        return
-    codes: Counter[str] = Counter()
-    for page in report.pages(sorted(rejects, key=lambda reject: reject.line)):
-        keep_page(chunk, page)
-        codes.update(page.codes)
-    known = Chunk.objects.values_list("reject_codes", flat=True).get(pk=chunk.pk)
-    Chunk.objects.filter(pk=chunk.pk).update(reject_codes=dict(Counter(known) + codes))
+    metrics.count_rows(chunk.entity, found.counts)
 
 
 def _keep_parked(chunk: Chunk, found: SegmentReport) -> None:
-    expires = chunk.received_at + timedelta(hours=settings.HEADRACE_PARKED_HOURS)
+    if not found.parked:
+        return
+    # The database's time: hosts may disagree.
+    now = Chunk.objects.annotate(now=Now()).values_list("now", flat=True).get(pk=chunk.pk)
+    expires = now + timedelta(hours=settings.HEADRACE_PARKED_HOURS)
     ParkedLine.objects.bulk_create(
         (
             ParkedLine(

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from apps.core.entity_models import TenantManager
+from apps.tenants.models import MissingParent
 from headrace.pipeline.report import Counts, Outcome
 
 
@@ -26,9 +27,9 @@ BROKEN = (ChunkState.CORRUPT, ChunkState.FAILED, ChunkState.CANCELLED)
 ENDED = (*LANDED, *BROKEN)
 
 
-class MissingParent(models.TextChoices):
-    PARK = "park", "a line waits for the row it refers to"
-    REJECT = "reject", "a line whose reference has no row is rejected at once"
+class ErrorPolicy(models.TextChoices):
+    REJECT_FAILED = "reject_failed", "sound lines land, the others are rejected"
+    REJECT_ALL = "reject_all", "a file lands whole, in one transaction, or not at all"
 
 
 def _token() -> str:
@@ -36,7 +37,11 @@ def _token() -> str:
 
 
 class Upload(models.Model):
-    """What belongs together: the files that a client sends under one token."""
+    """What belongs together: the files that a client sends under one token.
+
+    It takes files until it is closed, by its sender or by a cancel, or expires. `max_errors` and
+    `max_error_rate` are the most rejected lines that one of its files may have.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     token = models.CharField(max_length=64, unique=True, default=_token)
@@ -44,7 +49,15 @@ class Upload(models.Model):
     on_missing_parent = models.CharField(
         max_length=10, choices=MissingParent, default=MissingParent.PARK
     )
+    error_policy = models.CharField(
+        max_length=16, choices=ErrorPolicy, default=ErrorPolicy.REJECT_FAILED
+    )
+    max_errors = models.BigIntegerField(null=True)
+    max_error_rate = models.FloatField(null=True)
     created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "uploads"
@@ -77,6 +90,8 @@ class Chunk(Counters):
     """One received file. `number` orders the tenant's files; later ones win.
 
     `outcomes` is the compact form of report.LineOutcomes, complete once the chunk has ended.
+    `settled_at` is when a line last got its outcome. Retention drops the outcomes and rejects
+    (`details_dropped_at`) and later the stored file (an empty `source`); the counters stay.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4)
@@ -96,10 +111,12 @@ class Chunk(Counters):
     is_planned = models.BooleanField(default=False)
     outcomes = models.BinaryField(default=b"")
     unknown_keys = models.JSONField(default=dict)
-    reject_codes = models.JSONField(default=dict)
+    reject_groups = models.JSONField(default=list, help_text="report.Group, by code and field")
     received_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
+    settled_at = models.DateTimeField(null=True)
+    details_dropped_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "chunks"
@@ -108,6 +125,16 @@ class Chunk(Counters):
             models.Index(fields=["tenant_id", "entity", "number"], name="chunks_entity_idx"),
             models.Index(
                 fields=["tenant_id"], name="chunks_parked_idx", condition=models.Q(parked__gt=0)
+            ),
+            models.Index(
+                fields=["tenant_id"],
+                name="chunks_unended_idx",
+                condition=models.Q(ended_at__isnull=True),
+            ),
+            models.Index(  # what retention has still to drop something of
+                fields=["settled_at"],
+                name="chunks_kept_idx",
+                condition=~models.Q(source="") | models.Q(details_dropped_at__isnull=True),
             ),
         ]
         constraints = [

@@ -6,12 +6,26 @@ from django.db import models
 from django.db.models.functions import Now
 
 
+class MissingParent(models.TextChoices):
+    PARK = "park", "a line waits for the row it refers to"
+    REJECT = "reject", "a line whose reference has no row is rejected at once"
+
+
 class Tenant(models.Model):
-    """A merchant. `last_number` counts the files it sent; they are ordered by it."""
+    """A merchant. `last_number` counts the files it sent; they are ordered by it.
+
+    `on_missing_parent` is what its uploads do unless they say otherwise; limits that are null
+    are those of the settings.
+    """
 
     tenant_id = models.UUIDField(primary_key=True, default=uuid4)
     name = models.CharField(max_length=255)
     time_zone = models.CharField(max_length=64, default="UTC")
+    on_missing_parent = models.CharField(
+        max_length=10, choices=MissingParent, default=MissingParent.PARK
+    )
+    max_queued_bytes = models.BigIntegerField(null=True)
+    max_active_uploads = models.PositiveIntegerField(null=True)
     last_number = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)

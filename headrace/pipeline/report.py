@@ -1,7 +1,6 @@
 """Outcomes, rejects and the sums over them: what a load says about every line it received."""
 
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 Lines = npt.NDArray[np.int64]  #: physical line numbers, from 1
 PAGE_ROWS = 2_000
+MAX_GROUPS = 200  # of a chunk; a repeated key may have any name
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -141,12 +141,48 @@ class Parked(msgspec.Struct, frozen=True):
     key: str
 
 
+class Group(msgspec.Struct):
+    """Rejected lines whose first fault has this code and field; `line` is one of them."""
+
+    code: str
+    field: str
+    lines: int
+    line: int
+    value: str
+    message: str
+
+
+class Groups:
+    """Rejects grouped by code and field; beyond MAX_GROUPS the field is not told apart."""
+
+    def __init__(self, groups: Iterable[Group] = ()) -> None:
+        self._found = {(group.code, group.field): group for group in groups}
+
+    def __iter__(self) -> Iterator[Group]:
+        """The largest first."""
+        return iter(sorted(self._found.values(), key=lambda group: -group.lines))
+
+    def add(self, reject: Reject) -> None:
+        sample = (reject.line, reject.value, reject.message)
+        self.join(Group(reject.code, reject.field, 1, *sample))
+
+    def join(self, group: Group) -> None:
+        """Count in a group that was found elsewhere."""
+        is_known = (group.code, group.field) in self._found
+        field = group.field if is_known or len(self._found) < MAX_GROUPS else ""
+        known = self._found.get((group.code, field))
+        if known is None:
+            self._found[group.code, field] = msgspec.structs.replace(group, field=field)
+        else:
+            known.lines += group.lines
+
+
 class RejectPage(msgspec.Struct, frozen=True):
     """Up to PAGE_ROWS rejects, compressed; a million rejects take some 20 MB."""
 
     first_line: int
     rows: int
-    codes: dict[str, int]
+    groups: list[Group]
     blob: bytes
 
 
@@ -163,9 +199,12 @@ def pages(rejects: Iterable[Reject]) -> Iterator[RejectPage]:
 
 
 def _page(batch: list[Reject]) -> RejectPage:
-    codes = Counter(reject.code for reject in batch)
+    groups = Groups()
+    for reject in batch:
+        groups.add(reject)
     blob = zlib.compress(_ENCODER.encode_lines(batch))
-    return RejectPage(min(reject.line for reject in batch), len(batch), dict(codes), blob)
+    first_line = min(reject.line for reject in batch)
+    return RejectPage(first_line, len(batch), list(groups), blob)
 
 
 def rejects_of(blob: bytes) -> Iterator[Reject]:
