@@ -111,6 +111,13 @@ class LocalLedger:
     def tick(self, records: int) -> None:
         pass
 
+    def rest(self) -> None:
+        pass
+
+    def sums(self) -> tuple[int, int]:
+        rejected = sum(len(report.rejects) for report in self.landed.values())
+        return len(self.rejects) + rejected, self.received
+
     def finish(self) -> None:
         for report in self.landed.values():
             for outcome, lines in unpack_segment(report.pack()):

@@ -27,7 +27,11 @@ def wake(database, folder, data: bytes, number: int, lines: list[int], **more) -
     folder.mkdir()
     load = load_of("orders", data, number, **more)
     begin = database.transaction
-    run.wake(load, database.dialect, begin, np.array(lines), folder, found.append, bool)
+
+    def settle(lines, report: SegmentReport) -> None:
+        found.append(report)
+
+    run.wake(load, database.dialect, begin, np.array(lines), folder, settle, lambda lines: False)
     return found[0]
 
 

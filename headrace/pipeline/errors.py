@@ -3,8 +3,11 @@
 Clients match codes, people read messages; docs/errors.md is generated from this module.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
+
+from headrace.pipeline.report import Reject
 
 
 class _Coded(StrEnum):
@@ -52,6 +55,19 @@ class FailureCode(_Coded):
     SOURCE_LOST = "source_lost", "The stored bytes are not those received: send the file again."
     SUM_RULE = "sum_rule", "The outcomes do not sum to the lines: report the chunk's id."
     QUARANTINED = "quarantined", "Processing died repeatedly: report the chunk's id."
+    TOO_MANY_REJECTS = (
+        "too_many_rejects",
+        "Mend the rejected lines and send the file again, or resume with a higher limit.",
+    )
+    REJECTED_WHOLE = (
+        "rejected_whole",
+        "Mend the rejected lines and send the file again: nothing of it landed.",
+    )
+    TOO_LARGE_AT_ONCE = (
+        "too_large_at_once",
+        "Send smaller files, or use the error policy reject_failed.",
+    )
+    CANCELLED = "cancelled", "Resume the upload, or send the file again."
     REFUSED_TOO_OFTEN = "refused_too_often", "The database refused many rows: report the chunk."
 
 
@@ -70,13 +86,17 @@ class Retryable(HeadraceError):
 class Permanent(HeadraceError):
     """Trying again gives the same answer. `code` is stable.
 
-    `received` is how many lines were counted before it was noticed.
+    `received` is how many lines were counted before it was noticed; `rejects` are lines that
+    were refused in a transaction that has been rolled back.
     """
 
-    def __init__(self, code: FailureCode, message: str, received: int = 0) -> None:
+    def __init__(
+        self, code: FailureCode, message: str, received: int = 0, rejects: Sequence[Reject] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.received = received
+        self.rejects = rejects
 
 
 class Race(HeadraceError):

@@ -13,6 +13,30 @@ UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """How much of a file may be refused before all of it, or the rest, is.
+
+    A `whole` file lands in one transaction of at most `whole_rows` rows, or not at all. The
+    limits are on rejected lines of one file: their number, and their share of its lines.
+    """
+
+    whole: bool = False
+    whole_rows: int = 200_000
+    max_rejects: int | None = None
+    max_reject_rate: float | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        return self.max_rejects is not None or self.max_reject_rate is not None
+
+    def allows(self, rejected: int, received: int) -> bool:
+        """Whether so many rejects of so many lines are within the limits."""
+        within_number = self.max_rejects is None or rejected <= self.max_rejects
+        rate = self.max_reject_rate
+        return within_number and (rate is None or rejected <= rate * received)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """One file of one tenant.
 
@@ -33,6 +57,7 @@ class Load:
     parks: bool = True
     renews: bool = False
     max_bytes: int = 100 << 30
+    policy: Policy = Policy()
 
     @property
     def sequence(self) -> int:

@@ -2,13 +2,14 @@
 
 The engine remembers nothing. What must survive a crash it tells the host's `Ledger`, each
 step in one transaction with its effect; run again after a crash, it takes up where the ledger
-ends. Pass A is deterministic, so its scratch files are made anew and never looked for.
+ends. Pass A is deterministic: where its scratch files are not at hand they are made anew.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -27,11 +28,12 @@ from headrace.pipeline.errors import (
 )
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Fault, Lines, Outcome, Reject, SegmentReport
-from headrace.pipeline.scratch import Bounds, SegmentRows
+from headrace.pipeline.scratch import Bounds, RowFile, SegmentRows
 from headrace.pipeline.verify import Verified, reread, verify
 
 ATTEMPTS = 6
 MAX_REFUSED = 100
+WHOLE = Bounds("", "")
 Record = Callable[[SegmentReport], None]
 
 
@@ -62,24 +64,65 @@ class Ledger(Protocol):
     def tick(self, records: int) -> None:
         """Pass A has seen so many records. Called every block; must be quick."""
 
+    def rest(self) -> None:
+        """A segment has landed and more are left: may raise to stop here, for now or for good."""
+
+    def sums(self) -> tuple[int, int]:
+        """How many lines are rejected so far, and how many were received."""
+
 
 def run(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> None:
     """Take a file from its stored bytes to accounted rows, using `folder` as scratch space.
 
-    Raises Permanent if the file cannot be landed, Retryable if the database would not have it
-    now, LeaseLost if somebody else has the job.
+    A folder that an earlier claim left complete spares pass A. Raises Permanent if the file
+    cannot be landed, Retryable if the database would not have it now, LeaseLost if somebody
+    else has the job.
     """
+    segments = scratch.kept(folder) or _prepare(load, dialect, ledger, folder)
+    _check_policy(load, ledger)
+    pending = ledger.pending()
+    for number in pending:
+        _land_segment(load, dialect, ledger, number, segments[number].read())
+        _check_policy(load, ledger)
+        time.sleep(dialect.pause_seconds)
+        if number != pending[-1]:
+            ledger.rest()
+    ledger.finish()
+
+
+def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list[RowFile]:
+    """Pass A, and its rows dealt out to segments by the recorded plan."""
     verified = verify(load, folder, ledger.tick)
     verified.rows.gather()
     bounds = ledger.bounds()
     if bounds is None:
-        bounds = scratch.plan(verified.rows, dialect.segment_rows)
+        is_whole = load.policy.whole and verified.rows.count
+        bounds = [WHOLE] if is_whole else scratch.plan(verified.rows, dialect.segment_rows)
         ledger.record_plan(verified, bounds)
+    if load.policy.whole and verified.rows.count > load.policy.whole_rows:
+        limit = f"{load.policy.whole_rows:,} rows at once, found {verified.rows.count:,}"
+        raise Permanent(FailureCode.TOO_LARGE_AT_ONCE, f"expected at most {limit}")
     segments = scratch.scatter(verified.rows, bounds, folder)
-    for number in ledger.pending():
-        _land_segment(load, dialect, ledger, number, segments[number].read())
-        time.sleep(dialect.pause_seconds)
-    ledger.finish()
+    scratch.keep(folder, segments)
+    return segments
+
+
+def _check_policy(load: Load, ledger: Ledger) -> None:
+    """Raises Permanent if more was rejected than the sender allows."""
+    policy = load.policy
+    if not (policy.whole or policy.is_limited):
+        return
+    rejected, received = ledger.sums()
+    if policy.whole and rejected:
+        raise _refused_whole(rejected)
+    if not policy.allows(rejected, received):
+        found = f"{rejected:,} of {received:,} lines were rejected"
+        raise Permanent(FailureCode.TOO_MANY_REJECTS, f"{found}, more than was allowed")
+
+
+def _refused_whole(rejected: int, rejects: Sequence[Reject] = ()) -> Permanent:
+    message = f"{rejected:,} lines were rejected, so nothing landed"
+    return Permanent(FailureCode.REJECTED_WHOLE, message, rejects=rejects)
 
 
 def wake(
@@ -88,28 +131,42 @@ def wake(
     transaction: Callable[[], AbstractContextManager[Connection]],
     lines: Lines,
     folder: Path,
-    record: Record,
-    has_landed: Callable[[], bool],
+    settle: Callable[[Lines, SegmentReport], None],
+    are_settled: Callable[[Lines], bool],
 ) -> None:
-    """Try parked lines again: read them back from the source and land them as one segment.
+    """Try parked lines again: read them back from the source and land them, a segment at a time.
 
-    `record` is called in the landing transaction; `has_landed` says whether it has committed.
-    Raises like `run`.
+    `settle` is called with the lines of a segment in the transaction that lands it;
+    `are_settled` says whether it has committed. Raises like `run`.
     """
     rows, rejects = reread(load, lines, folder)
+    woken = rows.read()
+    for start in range(0, len(lines), dialect.segment_rows):
+        part = np.sort(lines)[start : start + dialect.segment_rows]
+        chosen = np.flatnonzero(np.isin(woken.index["line"], part))
+        sound = SegmentRows(woken.index[chosen], [woken.rows[at] for at in chosen])
+        refused = [reject for reject in rejects if part[0] <= reject.line <= part[-1]]
+        record = _recorder(part, refused, settle)
+        _land(load, dialect, transaction, sound, record, partial(are_settled, part))
 
-    def record_all(report: SegmentReport) -> None:
+
+def _recorder(
+    part: Lines, rejects: list[Reject], settle: Callable[[Lines, SegmentReport], None]
+) -> Record:
+    def record(report: SegmentReport) -> None:
         report.rejects += rejects
         report.add(Outcome.REJECTED, np.array([reject.line for reject in rejects], np.int64))
-        record(report)
+        settle(part, report)
 
-    _land(load, dialect, transaction, rows.read(), record_all, has_landed)
+    return record
 
 
 def _land_segment(
     load: Load, dialect: Dialect, ledger: Ledger, number: int, rows: SegmentRows
 ) -> None:
     def record(report: SegmentReport) -> None:
+        if load.policy.whole and report.rejects:
+            raise _refused_whole(len(report.rejects), report.rejects)
         ledger.record_segment(number, report)
 
     # A commit whose acknowledgement was lost may have succeeded: the ledger knows.

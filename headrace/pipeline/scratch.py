@@ -8,9 +8,10 @@ Rows that are ready to stage are lines `<line> TAB <mask> TAB <text>`; beside th
 index entry each (INDEX), so that planning and refusing never parse a row.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -26,6 +27,8 @@ INDEX = np.dtype(
 Index = npt.NDArray[np.void]  #: entries of dtype INDEX
 BLOCK_ROWS = 100_000
 SAMPLE_ROWS = 200_000
+SEGMENT_BYTES = 32 << 20  # a segment is in memory as a whole, and a row may have a mebibyte
+READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,12 @@ class RowFile:
     """
 
     def __init__(self, folder: Path, name: str, ties: Ties | None = None) -> None:
+        self.name = name
         self._rows = folder / f"{name}.rows"
         self._index = folder / f"{name}.index"
         self._ties = ties
         self.count = 0
+        self.bytes = 0
 
     def append(self, lines: list[int], offsets: list[int], rows: list[Row]) -> None:
         """Add checked rows with their physical lines and byte offsets."""
@@ -83,6 +88,7 @@ class RowFile:
         with self._index.open("ab") as file:
             file.write(index.tobytes())
         self.count += len(index)
+        self.bytes += len(rows)
 
     def read(self) -> SegmentRows:
         """All rows at once; meant for the files of segments."""
@@ -93,11 +99,11 @@ class RowFile:
         return SegmentRows(np.fromfile(self._index, INDEX), rows)
 
     def blocks(self) -> Iterator[tuple[Index, bytes]]:
-        """The index and the rows, some 100,000 at a time."""
+        """The index and the rows, some 100,000 at a time, fewer of long ones."""
         if not self._rows.exists():
             return
         with self._rows.open("rb") as rows, self._index.open("rb") as index:
-            for part in _index_blocks(index):
+            for part in chain.from_iterable(map(_by_size, _index_blocks(index))):
                 yield part, rows.read(int(part["length"].sum()))
 
     def sample_of_keys(self) -> npt.NDArray[np.bytes_]:
@@ -113,15 +119,47 @@ def _index_blocks(file: BinaryIO) -> Iterator[Index]:
         yield part
 
 
+def _by_size(part: Index) -> list[Index]:
+    ends = np.cumsum(part["length"], dtype=np.int64)
+    return np.split(part, np.flatnonzero(np.diff(ends // SEGMENT_BYTES)) + 1)
+
+
 def plan(rows: RowFile, segment_rows: int) -> list[Bounds]:
-    """Key ranges of about `segment_rows` rows each, none for no rows."""
-    if rows.count <= segment_rows:
+    """Key ranges of about `segment_rows` rows each, fewer of long ones; none for no rows."""
+    wanted = max(-(-rows.count // segment_rows), -(-rows.bytes // SEGMENT_BYTES))
+    if wanted <= 1:
         return [Bounds("", "")] if rows.count else []
     keys = rows.sample_of_keys()
-    wanted = -(-rows.count // segment_rows)
     cuts = np.unique(keys[[len(keys) * cut // wanted for cut in range(1, wanted)]])
     edges = ["", *(cut.decode() for cut in cuts.tolist()), ""]
     return [Bounds(low, high) for low, high in pairwise(edges)]
+
+
+def keep(folder: Path, segments: list[RowFile]) -> None:
+    """Note that the folder's segments are complete, for another claim on this machine."""
+    note = {"boot": _boot(), "segments": [segment.name for segment in segments]}
+    (folder / READY).write_text(json.dumps(note))
+
+
+def kept(folder: Path) -> list[RowFile] | None:
+    """The complete segments that an earlier claim left in the folder; None without them.
+
+    They were never flushed to the disk: those of before the machine's last start do not count.
+    """
+    try:
+        note = json.loads((folder / READY).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    if note["boot"] is None or note["boot"] != _boot():
+        return None
+    return [RowFile(folder, name) for name in note["segments"]]
+
+
+def _boot() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:  # not Linux: nothing is ever taken over
+        return None
 
 
 def scatter(rows: RowFile, bounds: list[Bounds], folder: Path) -> list[RowFile]:

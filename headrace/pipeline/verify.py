@@ -82,6 +82,17 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
     return verified
 
 
+def count(load: Load) -> int:
+    """How many records the source holds, as far as it can be read."""
+    census = ndjson.Census()
+    try:
+        for _ in _batches(load, census, lambda records: None):
+            pass
+    except Permanent:
+        pass
+    return census.records
+
+
 def reread(load: Load, wanted: Lines, folder: Path) -> tuple[RowFile, list[Reject]]:
     """Check the lines numbered in `wanted` once more: rows, and rejects of those not sound.
 
@@ -118,14 +129,19 @@ def _batches(
         hashed = _Hashed(source)
         plain = compression.blocks(hashed, load.compression, load.max_bytes)
         bom, blocks = ndjson.without_bom(plain)
-        for batch in ndjson.batches(_counted(blocks, census, tick), bom):
-            if batch.first_line > MAX_LINES:
-                raise Permanent(FailureCode.TOO_MANY_LINES, f"more than {MAX_LINES:,} lines")
-            yield batch
-    if hashed.hexdigest() != load.sha256:
-        raise Permanent(
-            FailureCode.SOURCE_LOST, "the stored bytes differ from those that were received"
-        )
+        try:
+            yield from _within_limits(ndjson.batches(_counted(blocks, census, tick), bom))
+        except Permanent:
+            hashed.check(load.sha256)  # what was damaged here is not the sender's to mend
+            raise
+        hashed.check(load.sha256)
+
+
+def _within_limits(batches: Iterator[ndjson.Batch]) -> Iterator[ndjson.Batch]:
+    for batch in batches:
+        if batch.first_line + len(batch.lines) - 1 > MAX_LINES:
+            raise Permanent(FailureCode.TOO_MANY_LINES, f"more than {MAX_LINES:,} lines")
+        yield batch
 
 
 def _counted(
@@ -152,5 +168,11 @@ class _Hashed:
     def tell(self) -> int:
         return self._source.tell()
 
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
+    def check(self, expected: str) -> None:
+        """Read what is left. Raises Permanent SOURCE_LOST if the digest is another."""
+        while self.read(compression.BLOCK):
+            pass
+        if self._digest.hexdigest() != expected:
+            raise Permanent(
+                FailureCode.SOURCE_LOST, "the stored bytes differ from those that were received"
+            )

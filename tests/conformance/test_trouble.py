@@ -168,8 +168,8 @@ def test_parked_lines_land_when_their_parents_have_come(
         ledger.transaction,
         np.array([5, 1, 4]),
         folder,
-        found.append,
-        bool,
+        lambda lines, report: found.append(report),
+        lambda lines: False,
     )
     (report,) = found
     assert {str(name): sorted(lines.tolist()) for name, lines in report.outcomes.items()} == {
