@@ -31,6 +31,16 @@ def postgresql() -> Iterator[str | None]:
     yield None
 
 
+@contextmanager
+def postgresql_of_our_own() -> Iterator[str | None]:
+    """The URL of a server that may be hurt, or None where there are no programs to start one."""
+    if (programs := _programs()) is None:
+        yield None
+        return
+    with _own_server(programs) as url:
+        yield url
+
+
 def _may_create(url: str) -> bool:
     try:
         with psycopg.connect(url, connect_timeout=3) as connection:

@@ -7,33 +7,41 @@ every transaction with an effect, and rolls back.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error, connection, transaction
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from django.db.models.expressions import CombinedExpression, F, Value
 from django.db.models.functions import Now
 
+from apps.core import doorbell, metrics
 from apps.core.models import Job, JobState, Priority
-from headrace.pipeline.errors import FailureCode, LeaseLost
+from headrace.pipeline.errors import HeadraceError, LeaseLost, Permanent
 
 log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
+class GiveBack(HeadraceError):
+    """The job has progressed and goes on later: others shall have the worker in between."""
+
+
 class Handler(NamedTuple):
     """What a kind of job does, and how its subject ends when it never will succeed."""
 
     run: "Callable[[Lease], None]"
-    give_up: "Callable[[Lease, FailureCode, str, int], None]"
+    give_up: "Callable[[Lease, Permanent], None]"
+    retry: Callable[[UUID], bool] | None = None  # queue a broken subject again; False: it is not
 
 
 HANDLERS: dict[str, Handler] = {}
@@ -49,10 +57,17 @@ def enqueue(
     rank: int = 0,
     priority: Priority = Priority.NORMAL,
 ) -> None:
-    """Queue a job, as part of the caller's transaction."""
-    Job.objects.create(
+    """Queue a job, as part of the caller's transaction; the doorbell rings when it commits."""
+    job = Job.objects.create(
         kind=kind, subject=subject, tenant_id=tenant, group=group, rank=rank, priority=priority
     )
+    transaction.on_commit(partial(doorbell.ring, job.pk), robust=True)
+
+
+def withdraw(kind: str, subject: UUID) -> bool:
+    """Cancel the subject's job if no worker has taken it, as part of the caller's transaction."""
+    waiting = Job.objects.filter(kind=kind, subject=subject, state=JobState.QUEUED)
+    return bool(waiting.update(state=JobState.CANCELLED, ended_at=Now()))
 
 
 def enqueue_once(kind: str, subject: UUID, tenant: UUID) -> None:
@@ -72,6 +87,17 @@ class Lease:
     tenant: UUID
     attempts: int
     lost: bool = field(default=False)
+    taken: float = field(default_factory=time.monotonic)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the claim."""
+        return time.monotonic() - self.taken
+
+    @property
+    def is_tired(self) -> bool:
+        """Whether the claim has lasted so long that others should have the worker now."""
+        return self.age > settings.HEADRACE_CLAIM_SECONDS
 
     def check(self) -> None:
         """Raises LeaseLost once a heartbeat has found out."""
@@ -140,13 +166,13 @@ class Claims:
 
     def _candidates(self) -> list[int]:
         """The oldest runnable job of each tenant and priority, the fairest choice first."""
-        waiting = _runnable().values("priority", "tenant_id").annotate(oldest=Min("id"))
-        running = dict(_running().values_list("tenant_id").annotate(Count("id")))
+        waiting = runnable().values("priority", "tenant_id").annotate(oldest=Min("id"))
+        busy = dict(running().values_list("tenant_id").annotate(Count("id")))
         ordered = sorted(
             waiting,
             key=lambda row: (
                 row["priority"],
-                running.get(row["tenant_id"], 0),
+                busy.get(row["tenant_id"], 0),
                 self._served.get(row["tenant_id"], 0),
                 row["oldest"],
             ),
@@ -165,6 +191,7 @@ class Claims:
         )
         if not taken:
             return None
+        metrics.CLAIMS.labels(job.kind).inc()
         return Lease(job.pk, job.epoch + 1, job.kind, job.subject, job.tenant_id, job.attempts + 1)
 
 
@@ -174,12 +201,48 @@ def _claimable() -> Q:
     return due | abandoned
 
 
-def _runnable() -> QuerySet[Job]:
+def seize(job: Job) -> Lease | None:
+    """Take a job from the queue or from its holder, for an operator; None if it has moved since."""
+    held = Job.objects.filter(pk=job.pk, epoch=job.epoch, state__in=ACTIVE)
+    taken = held.update(
+        state=JobState.RUNNING, epoch=F("epoch") + 1, lease_expires=_lease_end(), worker="operator"
+    )
+    if not taken:
+        return None
+    return Lease(job.pk, job.epoch + 1, job.kind, job.subject, job.tenant_id, job.attempts)
+
+
+def expire(job: Job) -> bool:
+    """End the lease of a running job; the next claim raises the epoch. False if it has none."""
+    return bool(running().filter(pk=job.pk, epoch=job.epoch).update(lease_expires=_in(-1)))
+
+
+def requeue(job: Job) -> bool:
+    """Queue an ended job again, unless another of its kind is at work on its subject."""
+    same = Job.objects.filter(kind=job.kind, subject=job.subject, state__in=ACTIVE)
+    if same.exists():
+        return False
+    ended = Job.objects.filter(pk=job.pk, epoch=job.epoch, state=job.state)
+    return bool(
+        ended.update(
+            state=JobState.QUEUED, attempts=0, run_after=Now(), ended_at=None, error="", worker=""
+        )
+    )
+
+
+def runnable() -> QuerySet[Job]:
+    """Jobs that could be claimed now."""
     ahead = Job.objects.filter(group=OuterRef("group"), rank__lt=OuterRef("rank"), state__in=ACTIVE)
     return Job.objects.filter(_claimable()).exclude(Exists(ahead)).order_by()
 
 
-def _running() -> QuerySet[Job]:
+def waiting(limit: int) -> list[int]:
+    """Some jobs that could be claimed now, the oldest first."""
+    return list(runnable().order_by("priority", "id").values_list("pk", flat=True)[:limit])
+
+
+def running() -> QuerySet[Job]:
+    """Jobs whose holder has shown signs of life."""
     return Job.objects.filter(state=JobState.RUNNING, lease_expires__gte=Now()).order_by()
 
 

@@ -1,5 +1,6 @@
 """The embedded worker: a process of its own that claims jobs and runs their handlers."""
 
+import errno
 import logging
 import os
 import socket
@@ -9,7 +10,7 @@ import time
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections
 
-from apps.core import jobs
+from apps.core import jobs, logs, metrics
 from apps.core.jobs import Lease
 from headrace.pipeline.errors import FailureCode, LeaseLost, Permanent, Retryable
 
@@ -41,44 +42,74 @@ class Worker:
         """Sweep if it is due and run one job. False if there was none."""
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + settings.HEADRACE_SWEEP_SECONDS
-            for sweep in jobs.SWEEPS:
-                sweep()
+            sweep()
         lease = self._claims.next()
         if lease is not None:
             execute(lease)
         return lease is not None
 
 
+def sweep() -> None:
+    """Do what is due: what a crash, a lost message or the passing of time has left undone."""
+    for due in jobs.SWEEPS:
+        due()
+
+
 def execute(lease: Lease) -> None:
     """Run a claimed job to its end, its release or the loss of its lease."""
+    ids = {"job": lease.job, "kind": lease.kind, "tenant": lease.tenant, "subject": lease.subject}
+    with logs.context(**ids):
+        _execute(lease)
+        log.info("job has left this worker", extra={"seconds": round(lease.age, 3)})
+
+
+def _execute(lease: Lease) -> None:
     try:
         with jobs.heartbeat(lease):
             _run(lease)
     except LeaseLost:
-        log.warning("job %s was taken over by another worker", lease.job)
+        _note_the_loss(lease)
+    except jobs.GiveBack:
+        metrics.RETRIES.labels(lease.kind, "turn").inc()
+        _release(lease, 0, "", attempts=0)
     except Exception as error:
         log.exception("job %s did not succeed; it will be tried again", lease.job)
-        _release(lease, error)
+        metrics.RETRIES.labels(lease.kind, "passing" if _is_passing(error) else "defect").inc()
+        _release_after(lease, error)
+
+
+def _note_the_loss(lease: Lease) -> None:
+    metrics.LEASES_LOST.labels(lease.kind).inc()
+    log.warning("job %s was taken over by another worker", lease.job)
 
 
 def _run(lease: Lease) -> None:
     handler = jobs.HANDLERS[lease.kind]
     if lease.attempts > jobs.MAX_ATTEMPTS:
         message = f"claimed {jobs.MAX_ATTEMPTS} times without progress"
-        handler.give_up(lease, FailureCode.QUARANTINED, message, 0)
+        handler.give_up(lease, Permanent(FailureCode.QUARANTINED, message))
         return
     try:
         handler.run(lease)
     except Permanent as failure:
-        handler.give_up(lease, failure.code, str(failure), failure.received)
+        handler.give_up(lease, failure)
 
 
-def _release(lease: Lease, error: Exception) -> None:
-    """Give the job back. A database that had no room or time for it is no fault of the job's."""
-    close_old_connections()
-    is_defect = not isinstance(error, Retryable | OperationalError | InterfaceError)
+def _release_after(lease: Lease, error: Exception) -> None:
+    """Give the job back. A database or a disk that had no room for it is no fault of the job's."""
+    attempts = lease.attempts - 1 if _is_passing(error) else lease.attempts
     text = str(error) if isinstance(error, Retryable) else type(error).__name__
+    _release(lease, 0.5 * 2**lease.attempts, text, attempts)
+
+
+def _is_passing(error: Exception) -> bool:
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return is_full or isinstance(error, Retryable | OperationalError | InterfaceError)
+
+
+def _release(lease: Lease, seconds: float, reason: str, attempts: int) -> None:
+    close_old_connections()
     try:
-        lease.release(0.5 * 2**lease.attempts, text, lease.attempts - (not is_defect))
+        lease.release(seconds, reason, attempts)
     except LeaseLost:
-        log.warning("job %s was taken over by another worker", lease.job)
+        _note_the_loss(lease)

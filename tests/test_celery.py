@@ -1,0 +1,159 @@
+"""Celery as the doorbell: real brokers, workers and a beat, started as the documents start them."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from celery import Celery
+from kombu import Connection
+
+from tests import brokers, service
+from tests.brokers import Broker
+from tests.celery_nodes import Nodes
+from tests.road import ndjson
+from tests.service import Merchant, Service
+from tests.shop import ask, customer
+
+QUICK = {"HEADRACE_LEASE_SECONDS": "2", "HEADRACE_SWEEP_SECONDS": "1"}
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def broker(request, tmp_path_factory) -> Iterator[Broker]:
+    with brokers.broker(request.param, tmp_path_factory.mktemp(request.param)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def bare(broker, postgresql_server, tmp_path_factory) -> Iterator[Service]:
+    """A service that has a broker; nobody listens at it."""
+    home = tmp_path_factory.mktemp("home")
+    with service.running(home, postgresql_server, CELERY_BROKER_URL=broker.url, **QUICK) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def nodes(bare) -> Iterator[Nodes]:
+    """Two worker nodes and a beat; tests that ask for it stand behind those that do not."""
+    with Nodes(bare) as started:
+        yield started
+
+
+@pytest.fixture
+def shop(bare) -> Merchant:
+    return bare.add_tenant()
+
+
+def sent(merchant: Merchant) -> str:
+    response = merchant.send("customers.ndjson", ndjson(customer()))
+    assert response.status_code == 201, response.text
+    return response.json()["upload_token"]
+
+
+def test_with_a_broker_no_embedded_worker_runs_unless_it_is_asked_for(bare, shop):
+    assert bare.worker_pids() == []
+    token = sent(shop)
+    time.sleep(1)
+    assert shop.status(token)["status"] == "processing"
+    with embedded_worker(bare):
+        assert shop.wait(token)["status"] == "completed"
+
+
+def test_a_message_carries_an_id_and_nothing_else(bare, broker, shop):
+    broker.flush()
+    token = sent(shop)
+    with Connection(broker.url) as connection, connection.SimpleQueue(brokers.QUEUE) as queue:
+        message = queue.get(timeout=5)
+        message.ack()
+    job = ask(bare, "SELECT MAX(id) FROM jobs")[0][0]
+    assert message.content_type == "application/json"
+    assert message.payload[:2] == [[job], {}]
+    with embedded_worker(bare):
+        assert shop.wait(token)["status"] == "completed"
+
+
+def test_without_a_beat_a_worker_sweeps_for_itself(bare, broker, shop):
+    token = sent(shop)
+    broker.flush()
+    with Nodes(bare, ("alone",), beat=False):
+        assert shop.wait(token)["status"] == "completed"
+
+
+def test_a_stopped_worker_finishes_the_job_at_hand(bare, shop):
+    with Nodes(bare, ("stopped",), beat=False) as alone:
+        assert shop.wait(sent(shop))["status"] == "completed"
+        data = ndjson(*(customer() for _ in range(20_000)))
+        token = shop.send("customers.ndjson", data).json()["upload_token"]
+        while shop.status(token)["chunks"][0]["status"] == "received":
+            time.sleep(0.02)
+        assert alone.stop("stopped") == 0
+        assert shop.status(token)["status"] == "completed"
+
+
+def test_messages_lost_doubled_or_forged_change_nothing(bare, broker, nodes, shop):
+    lost = sent(shop)
+    broker.flush()
+    assert shop.wait(lost)["status"] == "completed"  # the sweep rang again
+    job = ask(bare, "SELECT MAX(id) FROM jobs WHERE kind = 'ingest'")[0][0]
+    for forged in (job, job, 10**15, -1, "a", None, [1], {"job": 1}):
+        _ring(broker, [forged])
+    _ring(broker, [1, 2, 3])
+    assert shop.wait(sent(shop))["status"] == "completed"
+    assert ask(bare, f"SELECT state, epoch FROM jobs WHERE id = {job}") == [("done", 1)]
+
+
+def _ring(broker: Broker, arguments: list) -> None:
+    Celery(broker=broker.url).send_task("headrace.work", arguments, queue=brokers.QUEUE)
+
+
+def test_beat_runs_the_schedule_and_workers_hear_it(nodes):
+    end = time.monotonic() + 30
+    while "headrace.sweep" not in nodes.log("one") and time.monotonic() < end:
+        time.sleep(0.2)
+    assert "Sending due task sweep (headrace.sweep)" in nodes.log("beat")
+    assert "Task headrace.sweep" in nodes.log("one") + nodes.log("two")
+
+
+def test_status_and_events_answer_as_documented(nodes, shop):
+    assert shop.wait(sent(shop))["status"] == "completed"
+    status = nodes.celery("status")
+    assert (status.returncode, status.stdout.count(": OK")) == (0, 2)
+    with nodes.events() as lines:
+        assert any("task received: headrace." in line for line in lines)
+
+
+def test_the_embedded_worker_and_celery_share_one_table(bare, nodes, shop):
+    token = shop.open_upload()
+    with embedded_worker(bare):
+        for _ in range(30):
+            response = shop.send("customers.ndjson", ndjson(customer()), token=token)
+            assert response.status_code == 201
+        status = shop.wait(token)
+    assert status["outcomes"]["inserted"] == status["lines_received"] == 30
+    epochs = ask(bare, f"SELECT DISTINCT epoch FROM jobs WHERE tenant_id = '{shop.tenant}'")
+    assert epochs == [(1,)]
+
+
+def test_a_broker_that_is_away_costs_time_and_nothing_else(broker, nodes, shop):
+    assert shop.wait(sent(shop))["status"] == "completed"
+    broker.kill()
+    started = time.monotonic()
+    tokens = [sent(shop) for _ in range(5)]
+    print(f"five files accepted in {time.monotonic() - started:.2f} s without a broker")
+    assert time.monotonic() - started < 10
+    broker.start()
+    for token in tokens:
+        assert shop.wait(token)["status"] == "completed"
+
+
+@contextmanager
+def embedded_worker(service: Service) -> Iterator[None]:
+    command = [sys.executable, "manage.py", "worker"]
+    process = subprocess.Popen(command, cwd=service.root, env=service.environment)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
