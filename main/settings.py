@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import headrace
+from apps.core import logs
 from main import databases
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,10 @@ HEADRACE_ENV = os.environ.get("HEADRACE_ENV", "development")
 PRODUCTION = HEADRACE_ENV == "production"
 HEADRACE_HOME = Path(os.environ.get("HEADRACE_HOME", ".headrace")).resolve()
 HEADRACE_HOME.mkdir(parents=True, exist_ok=True)
+_BESIDE = HEADRACE_HOME.parent if HEADRACE_HOME.name == ".headrace" else HEADRACE_HOME
+HEADRACE_LOGS = Path(os.environ.get("HEADRACE_LOGS") or _BESIDE / "logs").resolve()
+# Read by prometheus_client when it is imported: the processes of a host count in shared files.
+os.environ.update(PROMETHEUS_MULTIPROC_DIR=str(HEADRACE_HOME / "metrics"))
 
 SECRET_KEY = _secret(HEADRACE_HOME)
 DEBUG = False
@@ -62,9 +67,9 @@ INSTALLED_APPS = [
     "apps.ingestions",
 ]
 MIDDLEWARE = [
+    "apps.core.middleware.RequestId",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "apps.core.middleware.RequestId",
     "apps.core.middleware.ReadToTheEnd",
 ]
 ROOT_URLCONF = "main.urls"
@@ -87,6 +92,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "apps.core.problems.answer",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,  # `format` is a parameter of our own
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",
@@ -104,27 +110,71 @@ SPECTACULAR_SETTINGS = {
 
 # The documented api_key_<tenant_id> keys of generated data.
 HEADRACE_DEMO_KEYS = _flag("HEADRACE_DEMO_KEYS", default=not PRODUCTION)
+# What Prometheus must send to /metrics in production; without it there is no such page there.
+HEADRACE_METRICS_TOKEN = os.environ.get("HEADRACE_METRICS_TOKEN", "")
 # The role that serves and works under row-level security on PostgreSQL.
 HEADRACE_DB_ROLE = os.environ.get("HEADRACE_DB_ROLE", "headrace_app")
 HEADRACE_MAX_BODY_BYTES = int(os.environ.get("HEADRACE_MAX_BODY_BYTES", 10 << 30))
+HEADRACE_MAX_WHOLE_ROWS = int(os.environ.get("HEADRACE_MAX_WHOLE_ROWS", 200_000))
 HEADRACE_MAX_UNPACKED_BYTES = int(os.environ.get("HEADRACE_MAX_UNPACKED_BYTES", 100 << 30))
+# What a tenant may have waiting, unless its row says otherwise.
+HEADRACE_MAX_QUEUED_BYTES = int(os.environ.get("HEADRACE_MAX_QUEUED_BYTES", 50 << 30))
+HEADRACE_MAX_ACTIVE_UPLOADS = int(os.environ.get("HEADRACE_MAX_ACTIVE_UPLOADS", 1_000))
+HEADRACE_DISK_RESERVE_BYTES = int(os.environ.get("HEADRACE_DISK_RESERVE_BYTES", 256 << 20))
+# Threads of a server process, each with a connection to the database.
+HEADRACE_THREADS = int(os.environ.get("HEADRACE_THREADS", 12))
+# A body that brings less than this on average, or nothing for so long, is given up.
+HEADRACE_MIN_BYTES_PER_SECOND = int(os.environ.get("HEADRACE_MIN_BYTES_PER_SECOND", 1_000))
+HEADRACE_BODY_SILENCE_SECONDS = int(os.environ.get("HEADRACE_BODY_SILENCE_SECONDS", 30))
+HEADRACE_UPLOAD_HOURS = int(os.environ.get("HEADRACE_UPLOAD_HOURS", 24))
 HEADRACE_PARKED_HOURS = int(os.environ.get("HEADRACE_PARKED_HOURS", 48))
 HEADRACE_IDEMPOTENCY_HOURS = int(os.environ.get("HEADRACE_IDEMPOTENCY_HOURS", 24))
+# Retention; docs/retention.md has the rules.
+HEADRACE_DETAIL_DAYS = int(os.environ.get("HEADRACE_DETAIL_DAYS", 7))
+HEADRACE_SOURCE_DAYS = int(os.environ.get("HEADRACE_SOURCE_DAYS", 7))
+HEADRACE_JOB_DAYS = int(os.environ.get("HEADRACE_JOB_DAYS", 7))
+HEADRACE_ORPHAN_HOURS = int(os.environ.get("HEADRACE_ORPHAN_HOURS", 24))
+HEADRACE_CLEANUP_SECONDS = int(os.environ.get("HEADRACE_CLEANUP_SECONDS", 3600))
+# Embedded workers beside the server; where Celery has a broker, its workers do the work.
+HEADRACE_WORKERS = int(
+    os.environ.get("HEADRACE_WORKERS", 0 if os.environ.get("CELERY_BROKER_URL") else 1)
+)
+# After so long a job goes back to the table between two steps, so that others get their turn.
+HEADRACE_CLAIM_SECONDS = float(os.environ.get("HEADRACE_CLAIM_SECONDS", 60))
 HEADRACE_LEASE_SECONDS = int(os.environ.get("HEADRACE_LEASE_SECONDS", 30))
 HEADRACE_SWEEP_SECONDS = int(os.environ.get("HEADRACE_SWEEP_SECONDS", 5))
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "plain"},
-        "file": {
-            "class": "logging.handlers.WatchedFileHandler",
-            "filename": HEADRACE_HOME / "headrace.log",
-            "formatter": "plain",
-            "delay": True,
-        },
-    },
-    "root": {"handlers": ["file"], "level": os.environ.get("HEADRACE_LOG_LEVEL", "INFO")},
+# Celery, where a broker is configured; else the embedded worker does the work.
+CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", "")
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"socket_connect_timeout": 2, "socket_timeout": 5, "socket_keepalive": True}
+    if CELERY_BROKER_URL.startswith(("redis", "valkey"))
+    else {}
+)
+CELERY_TASK_DEFAULT_QUEUE = os.environ.get("HEADRACE_QUEUE", "headrace")
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_PUBLISH_RETRY = False  # a request must not wait for a broker; the sweep rings again
+# A message is acknowledged before its work starts: the lease, not the broker, brings it back.
+CELERY_TASK_ACKS_LATE = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(HEADRACE_HOME / "celerybeat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "headrace.sweep",
+        "schedule": HEADRACE_SWEEP_SECONDS,
+        "options": {"expires": HEADRACE_SWEEP_SECONDS},
+    }
 }
+# A ring that nobody heard for so long is dropped; the sweep rings anew.
+HEADRACE_RING_SECONDS = 60
+HEADRACE_SWEEP_RINGS = 50
+
+LOGGING = logs.configuration(HEADRACE_LOGS, os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))

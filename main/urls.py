@@ -3,7 +3,7 @@
 from django.urls import include, path
 from drf_spectacular import views as openapi
 
-from apps.core import health, problems
+from apps.core import health, monitoring, problems
 
 handler404 = problems.not_found
 handler500 = problems.server_error
@@ -13,6 +13,7 @@ urlpatterns = [
     path("health/", health.ready),
     path("health/live", health.live),
     path("health/ready", health.ready),
+    path("metrics", monitoring.scrape),
     path("api/v1/ingest/", include("apps.ingestions.urls")),
     path("api/schema/", openapi.SpectacularAPIView.as_view(), name="schema"),
     path("api/schema/swagger-ui/", openapi.SpectacularSwaggerView.as_view(url_name="schema")),

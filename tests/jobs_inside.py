@@ -42,8 +42,8 @@ def handle(run_: Callable[[Lease], None], give_up: Callable[..., None] | None = 
     jobs.HANDLERS[KIND] = Handler(run_, give_up or _fail)
 
 
-def _fail(lease: Lease, code: FailureCode, message: str, received: int) -> None:
-    lease.end(JobState.FAILED, f"{code}: {message}")
+def _fail(lease: Lease, failure: Permanent) -> None:
+    lease.end(JobState.FAILED, f"{failure.code}: {failure}")
 
 
 def let_expire(lease: Lease) -> None:
@@ -245,7 +245,7 @@ class File:
 def receive_a_file(lines: int) -> Chunk:
     tenant = Tenant.objects.create(name="A shop")
     key = Key(tenant.tenant_id, "file", uuid4().hex)
-    services.receive(services.Delivery(tenant.tenant_id, key, None, "", File(lines)))
+    services.receive(services.Delivery(tenant.tenant_id, key, None, "", 0, File(lines)))
     return Chunk.objects.get(tenant_id=tenant.tenant_id)
 
 

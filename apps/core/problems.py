@@ -25,12 +25,28 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "idempotency_in_flight": (409, "The first request with this key is still running"),
+    "gone": (410, "It is not kept any longer"),
+    "too_slow": (408, "The body comes too slowly"),
+    "upload_closed": (409, "The upload takes no more files"),
     "too_large": (413, "The file is too large"),
     "unsupported_format": (415, "The format is not supported"),
+    "range_not_satisfiable": (416, "The range begins behind the end"),
     "idempotency_mismatch": (422, "The key was used for another request"),
+    "queue_full": (429, "Too much of yours is waiting already"),
     "internal": (500, "An error of ours"),
     "unavailable": (503, "The service cannot do this right now"),
+    "busy": (503, "Too many bodies are coming in at once"),
     "store_full": (507, "There is no room for the file"),
+}
+
+
+# code → seconds after which the same request may succeed.
+RETRY_AFTER: Mapping[str, int] = {
+    "idempotency_in_flight": 1,
+    "queue_full": 5,
+    "unavailable": 1,
+    "busy": 1,
+    "store_full": 30,
 }
 
 
@@ -63,8 +79,10 @@ def answer(error: Exception, context: Mapping[str, Any]) -> Response:
     response = Response(content, content["status"], content_type="application/problem+json")
     if code == "unauthenticated":
         response["WWW-Authenticate"] = 'Bearer realm="headrace"'
-    if code in ("idempotency_in_flight", "unavailable", "store_full"):
-        response["Retry-After"] = "1"
+    if code == "range_not_satisfiable":
+        response["Content-Range"] = f"bytes */{extra['length']}"
+    if code in RETRY_AFTER:
+        response["Retry-After"] = str(RETRY_AFTER[code])
     return response
 
 

@@ -5,9 +5,24 @@ class IngestionsConfig(AppConfig):
     name = "apps.ingestions"
 
     def ready(self) -> None:
-        from apps.core import jobs  # noqa: PLC0415 - models must not load before the apps
-        from apps.ingestions import parking, processing, services  # noqa: PLC0415
+        # Models must not load before the apps.
+        from apps.core import jobs, metrics  # noqa: PLC0415
+        from apps.core.retention import add_steps  # noqa: PLC0415
+        from apps.ingestions import (  # noqa: PLC0415
+            leftovers,
+            measures,
+            parking,
+            processing,
+            retention,
+            sessions,
+        )
 
-        jobs.HANDLERS[services.INGEST] = jobs.Handler(processing.process, processing.give_up)
+        jobs.HANDLERS[processing.INGEST] = jobs.Handler(
+            processing.process, processing.give_up, sessions.retry
+        )
         jobs.HANDLERS[parking.WAKE] = jobs.Handler(parking.process, parking.give_up)
         jobs.SWEEPS.append(parking.sweep)
+        metrics.READERS[metrics.PARKED_LINES] = measures.parked_lines
+        metrics.READERS[metrics.QUEUED_BYTES] = measures.queued_bytes
+        add_steps(retention.drop_details, retention.drop_sources, retention.remove_uploads)
+        add_steps(leftovers.remove_orphans, leftovers.remove_scratch)

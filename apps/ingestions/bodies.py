@@ -4,6 +4,7 @@ Operator's note: with `Transfer-Encoding: chunked` Django's `request.read()` giv
 the server's own stream is read.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ from apps.core.problems import Problem
 BLOCK = 1 << 18
 MAX_FIELD = 1_000
 MAX_FIELDS = 20
+_AS_IT_IS = (b"binary", b"8bit", b"7bit")
 _UNPRINTABLE = dict.fromkeys((*range(32), 127))
 
 
@@ -46,11 +48,16 @@ def label(name: str) -> str:
     return name.translate(_UNPRINTABLE).replace("\\", "/").rpartition("/")[2][:255]
 
 
+def _in_utf8(header: str) -> str:
+    """A header as its sender wrote it: servers hand its bytes on as Latin-1."""
+    return header.encode("latin-1", "replace").decode(errors="replace")
+
+
 class RawBody:
     """The request's body is the file; X-Filename or ?entity= says what it holds."""
 
     def __init__(self, request: HttpRequest) -> None:
-        self.filename = label(unquote(request.headers.get("X-Filename", "")))
+        self.filename = label(unquote(_in_utf8(request.headers.get("X-Filename", ""))))
         self.entity = request.GET.get("entity")
         self._request = request
 
@@ -124,8 +131,11 @@ class _Parts:
         self._header[part] += text
 
     def _end_header(self) -> None:
-        if self._header[0].lower() == b"content-disposition":
-            self._disposition = parse_options_header(self._header[1])[1]
+        name, value = self._header[0].lower(), self._header[1]
+        if name == b"content-disposition":
+            self._disposition = parse_options_header(value)[1]
+        elif name == b"content-transfer-encoding" and value.strip().lower() not in _AS_IT_IS:
+            raise Problem("unsupported_format", "Send the parts of a form as they are.")
         self._header = [b"", b""]
 
     def _end_headers(self) -> None:
@@ -161,6 +171,11 @@ def _feed(parser: MultipartParser, block: bytes) -> None:
         raise Problem("invalid_request", "The multipart body is malformed.") from None
 
 
+def length_of(request: HttpRequest) -> int:
+    """The body's announced length in bytes, 0 if there is none."""
+    return int(request.META.get("CONTENT_LENGTH") or 0)
+
+
 def check_size(size: int) -> None:
     """Raises Problem for a body of more bytes than are taken."""
     limit = settings.HEADRACE_MAX_BODY_BYTES
@@ -169,18 +184,46 @@ def check_size(size: int) -> None:
 
 
 def _incoming(request: HttpRequest) -> Iterator[bytes]:
-    stream = request.META["wsgi.input"]
+    stream, pace = request.META["wsgi.input"], _Pace(request)
     length = request.META.get("CONTENT_LENGTH")
     left = int(length) if length else None
     check_size(left or 0)
     while left != 0:
         try:
             block = stream.read(BLOCK if left is None else min(BLOCK, left))
+        except TimeoutError:
+            raise _too_slow() from None
         except Exception:  # the server's own kinds: the sender went away or broke the coding
             raise Problem("invalid_request", "The body ends too early.") from None
         if not block:
             break
+        pace.check(len(block))
         yield block
         left = None if left is None else left - len(block)
     if left:
         raise Problem("invalid_request", "The body ends before its Content-Length.")
+
+
+class _Pace:
+    """A body that trickles holds a thread for ever: it has to keep a minimum rate.
+
+    Operator's note: the server gives the connection's socket as `gunicorn.socket`; where it does
+    not, only the rate of what arrives is looked at.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._started = time.monotonic()
+        self._bytes = 0
+        if socket := request.META.get("gunicorn.socket"):
+            socket.settimeout(settings.HEADRACE_BODY_SILENCE_SECONDS)
+
+    def check(self, size: int) -> None:
+        self._bytes += size
+        seconds = time.monotonic() - self._started - settings.HEADRACE_BODY_SILENCE_SECONDS
+        if seconds > 0 and self._bytes < seconds * settings.HEADRACE_MIN_BYTES_PER_SECOND:
+            raise _too_slow()
+
+
+def _too_slow() -> Problem:
+    rate = settings.HEADRACE_MIN_BYTES_PER_SECOND
+    return Problem("too_slow", f"Send at least {rate:,} bytes a second, or smaller files.")

@@ -1,6 +1,6 @@
 """run.Ledger on a chunk's rows: what the pipeline needs remembered, each step with its effect."""
 
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -11,21 +11,24 @@ from django.db import Error, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from apps.core import jobs, metrics
 from apps.core.isolation import tenant_transaction
-from apps.core.jobs import Lease
+from apps.core.jobs import GiveBack, Lease
 from apps.core.models import JobState
-from apps.ingestions import accounts, sources
-from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, MissingParent, Segment
-from apps.tenants.models import Tenant
+from apps.ingestions import accounts, measures, sources
+from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, ErrorPolicy, Segment, Upload
+from apps.tenants.models import MissingParent, Tenant
 from headrace.entities import BY_NAME
 from headrace.pipeline import dialects
 from headrace.pipeline.dialects.base import Dialect
 from headrace.pipeline.errors import FailureCode, Permanent
-from headrace.pipeline.load import Load
-from headrace.pipeline.report import Outcome, RejectPage, SegmentReport
+from headrace.pipeline.load import Load, Policy
+from headrace.pipeline.report import Outcome, SegmentReport
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
 from headrace.storage.base import ObjectMissing
+
+LOOK_SECONDS = 1.0
 
 
 def dialect() -> Dialect:
@@ -43,10 +46,29 @@ def load_of(chunk: Chunk) -> Load:
         sha256=chunk.sha256,
         compression=chunk.compression,
         zone=ZoneInfo(Tenant.objects.get(pk=chunk.tenant_id).time_zone),
-        parks=chunk.upload.on_missing_parent == MissingParent.PARK,
+        parks=_parks(chunk.upload),
         renews=_has_older_unfinished(chunk),
         max_bytes=settings.HEADRACE_MAX_UNPACKED_BYTES,
+        policy=_policy(chunk.upload),
     )
+
+
+def _parks(upload: Upload) -> bool:
+    """A file that lands whole or not at all cannot leave lines behind to land later."""
+    return upload.on_missing_parent == MissingParent.PARK and not _is_whole(upload)
+
+
+def _policy(upload: Upload) -> Policy:
+    return Policy(
+        whole=_is_whole(upload),
+        whole_rows=settings.HEADRACE_MAX_WHOLE_ROWS,
+        max_rejects=upload.max_errors,
+        max_reject_rate=upload.max_error_rate,
+    )
+
+
+def _is_whole(upload: Upload) -> bool:
+    return upload.error_policy == ErrorPolicy.REJECT_ALL
 
 
 def _open(chunk: Chunk) -> BinaryIO:
@@ -61,7 +83,8 @@ def _has_older_unfinished(chunk: Chunk) -> bool:
     older = Chunk.objects.filter(
         tenant_id=chunk.tenant_id, entity=chunk.entity, number__lt=chunk.number
     )
-    return older.filter(~Q(state__in=ENDED) | Q(state__in=BROKEN) | Q(parked__gt=0)).exists()
+    resumable = Q(state__in=BROKEN) & ~Q(source="")
+    return older.filter(~Q(state__in=ENDED) | resumable | Q(parked__gt=0)).exists()
 
 
 @contextmanager
@@ -88,11 +111,31 @@ class ChunkLedger:
         self._chunk = chunk
         self._lease = lease
         self._landed = landed
+        self._looked = 0.0
+        self._began = 0.0
 
     def tick(self, records: int) -> None:
         self._lease.check()
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self.stop_if_cancelled()
+
+    def rest(self) -> None:
+        self.stop_if_cancelled()
+        if self._lease.is_tired and jobs.waiting(1):
+            raise GiveBack("others wait")
+
+    def stop_if_cancelled(self) -> None:
+        """Raises Permanent once the upload has been cancelled."""
+        upload = Upload.objects.filter(pk=self._chunk.upload_id)
+        if upload.exclude(cancelled_at=None).exists():
+            raise Permanent(FailureCode.CANCELLED, "the upload was cancelled")
+
+    def sums(self) -> tuple[int, int]:
+        return Chunk.objects.values_list("rejected", "lines_received").get(pk=self._chunk.pk)
 
     def transaction(self) -> Any:
+        self._began = time.monotonic()
         return fenced(self._lease)
 
     def bounds(self) -> list[Bounds] | None:
@@ -108,7 +151,7 @@ class ChunkLedger:
         chunk = self._chunk
         rejected = verified.outcomes.counts()[Outcome.REJECTED]
         with fenced(self._lease):
-            codes = self._keep_pages(verified.reject_pages())
+            accounts.keep_rejects(chunk, verified.reject_pages())
             Segment.objects.bulk_create(
                 Segment(chunk=chunk, number=number, low=bound.low, high=bound.high)
                 for number, bound in enumerate(bounds)
@@ -121,12 +164,13 @@ class ChunkLedger:
                 unprocessed=verified.received - rejected,
                 outcomes=verified.outcomes.pack(),
                 unknown_keys=verified.unknown_keys,
-                reject_codes=codes,
             )
+            metrics.count_rows(chunk.entity, {Outcome.REJECTED: rejected})
 
     def record_segment(self, number: int, report: SegmentReport) -> None:
         self._rows().filter(number=number).update(report=report.pack())
         accounts.keep_report(self._chunk, report, taken_from=Outcome.UNPROCESSED)
+        measures.count_segment(self._chunk.entity, self._began)
 
     def finish(self) -> None:
         # Without a fence: it is no progress that would keep a poison chunk out of quarantine.
@@ -140,17 +184,12 @@ class ChunkLedger:
                 state=accounts.landed_state(self._chunk.rejected),
                 outcomes=outcomes.pack(),
                 ended_at=Now(),
+                settled_at=Now(),
             )
             self._rows().delete()
             self._landed(self._chunk)
+            measures.count_end(self._chunk)
             self._lease.end(JobState.DONE)
 
     def _rows(self) -> Any:
         return Segment.objects.filter(chunk=self._chunk).order_by("number")
-
-    def _keep_pages(self, pages: Iterator[RejectPage]) -> dict[str, int]:
-        codes: Counter[str] = Counter()
-        for page in pages:
-            accounts.keep_page(self._chunk, page)
-            codes.update(page.codes)
-        return dict(codes)

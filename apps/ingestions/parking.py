@@ -4,15 +4,15 @@ Against the lost wake-up (a child looks, the parent commits and wakes nobody, th
 both sides look again after their commit, and the sweep repeats it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import numpy as np
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from apps.catalog.models import MODELS
-from apps.core import jobs
+from apps.core import jobs, logs
 from apps.core.isolation import tenant_reading, tenant_transaction
 from apps.core.jobs import Lease
 from apps.core.models import Job, JobState
@@ -20,7 +20,7 @@ from apps.ingestions import accounts, ledger, sources
 from apps.ingestions.models import ENDED, LANDED, Chunk, ParkedLine
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import run
-from headrace.pipeline.errors import FailureCode, RejectCode, Retryable
+from headrace.pipeline.errors import FailureCode, Permanent, RejectCode, Retryable
 from headrace.pipeline.report import (
     Fault,
     LineOutcomes,
@@ -31,6 +31,7 @@ from headrace.pipeline.report import (
 )
 
 WAKE = "wake"
+WOKEN_AT_ONCE = 100_000  # lines of one reading of the source
 PARENTS = {reference.entity for entity in ENTITIES for reference in entity.references}
 
 
@@ -66,20 +67,29 @@ def _is_hopeless(chunk: Chunk) -> bool:
 def process(lease: Lease) -> None:
     """The job: land what can land now, reject what waited too long."""
     chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
+    logs.bind(chunk=chunk.id, upload=chunk.upload_id)
+    if chunk.state not in ENDED:  # it was resumed; its end wakes again
+        return _end(lease)
     while len(lines := _lines(chunk, _expired)):
-        _expire(chunk, lease, lines)
+        for part in _parts(lines):
+            _expire(chunk, lease, part)
     while len(lines := _lines(chunk, _ready)):
         _wake(chunk, lease, lines)
         wake_waiting(chunk.tenant_id, chunk.entity)
-    with tenant_transaction(chunk.tenant_id):
+    _end(lease)
+
+
+def _end(lease: Lease) -> None:
+    with tenant_transaction(lease.tenant):
         lease.end(JobState.DONE)
 
 
-def give_up(lease: Lease, code: FailureCode, message: str, received: int) -> None:
-    """The lines stay parked, for the next sweep or until their time is up."""
-    is_poison = code is FailureCode.QUARANTINED
+def give_up(lease: Lease, failure: Permanent) -> None:
+    """The lines stay parked until their time is up."""
+    is_poison = failure.code is FailureCode.QUARANTINED
+    state = JobState.QUARANTINED if is_poison else JobState.FAILED
     with tenant_transaction(lease.tenant):
-        lease.end(JobState.QUARANTINED if is_poison else JobState.FAILED, f"{code}: {message}")
+        lease.end(state, f"{failure.code}: {failure}")
 
 
 def _ready(chunk: Chunk) -> QuerySet[ParkedLine]:
@@ -94,23 +104,28 @@ def _ready(chunk: Chunk) -> QuerySet[ParkedLine]:
 
 
 def _expired(chunk: Chunk) -> QuerySet[ParkedLine]:
-    return ParkedLine.objects.filter(chunk=chunk, expires_at__lt=timezone.now())
+    return ParkedLine.objects.filter(chunk=chunk, expires_at__lt=Now())
 
 
 def _lines(chunk: Chunk, selected: Callable[[Chunk], QuerySet[ParkedLine]]) -> Lines:
-    """The first of the selected lines, as many as a segment holds."""
+    """The first of the selected lines."""
     with tenant_reading(chunk.tenant_id):
         chosen = selected(chunk).order_by("line").values_list("line", flat=True)
-        return np.array(chosen[: ledger.dialect().segment_rows], np.int64)
+        return np.array(chosen[:WOKEN_AT_ONCE], np.int64)
+
+
+def _parts(lines: Lines) -> Iterator[Lines]:
+    size = ledger.dialect().segment_rows
+    return (lines[start : start + size] for start in range(0, len(lines), size))
 
 
 def _wake(chunk: Chunk, lease: Lease, lines: Lines) -> None:
-    def record(report: SegmentReport) -> None:
-        _settle(chunk, lines, report)
+    def settle(part: Lines, report: SegmentReport) -> None:
+        _settle(chunk, part, report)
 
-    def has_landed() -> bool:
+    def are_settled(part: Lines) -> bool:
         with tenant_reading(chunk.tenant_id):
-            return not ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist()).exists()
+            return not ParkedLine.objects.filter(chunk=chunk, line__in=part.tolist()).exists()
 
     with sources.scratch(lease.job) as folder:
         run.wake(
@@ -119,8 +134,8 @@ def _wake(chunk: Chunk, lease: Lease, lines: Lines) -> None:
             lambda: ledger.fenced(lease),
             lines,
             folder,
-            record,
-            has_landed,
+            settle,
+            are_settled,
         )
 
 
@@ -155,4 +170,6 @@ def _settle(chunk: Chunk, lines: Lines, report: SegmentReport) -> None:
     state = locked.state
     if state in LANDED:
         state = accounts.landed_state(locked.rejected)
-    Chunk.objects.filter(pk=chunk.pk).update(outcomes=outcomes.pack(), state=state)
+    Chunk.objects.filter(pk=chunk.pk).update(
+        outcomes=outcomes.pack(), state=state, settled_at=Now()
+    )

@@ -2,25 +2,41 @@
 
 from typing import Any
 
+import numpy as np
 from django.db.models.functions import Now
 
+from apps.core import jobs, logs
 from apps.core.isolation import tenant_transaction
-from apps.core.jobs import Lease
+from apps.core.jobs import MAX_ATTEMPTS, Lease
 from apps.core.models import JobState
-from apps.ingestions import accounts, ledger, parking, sources
-from apps.ingestions.models import Chunk, ChunkState
-from headrace.pipeline import run
-from headrace.pipeline.errors import FailureCode
+from apps.ingestions import accounts, ledger, measures, parking, sources
+from apps.ingestions.models import Chunk, ChunkState, Segment
+from headrace.entities import ENTITIES
+from headrace.pipeline import run, verify
+from headrace.pipeline.errors import FailureCode, Permanent
+from headrace.pipeline.report import Outcome, SegmentReport
+from headrace.schema import load_ranks
+
+INGEST = "ingest"
+RANKS = load_ranks(ENTITIES)
+
+
+def queue(chunk: Chunk) -> None:
+    """Let a worker take the chunk, as part of the caller's transaction."""
+    rank = RANKS[chunk.entity]
+    jobs.enqueue(INGEST, chunk.id, chunk.tenant_id, group=chunk.upload_id, rank=rank)
 
 
 def process(lease: Lease) -> None:
     """Take the job's chunk from its stored bytes to accounted rows."""
     chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
+    logs.bind(chunk=chunk.id, upload=chunk.upload_id)
+    own = ledger.ChunkLedger(chunk, lease, wake_others)
+    own.stop_if_cancelled()
     Chunk.objects.filter(pk=chunk.pk, started_at=None).update(
         started_at=Now(), state=ChunkState.VERIFYING
     )
     with sources.scratch(lease.job) as folder:
-        own = ledger.ChunkLedger(chunk, lease, wake_others)
         run.run(ledger.load_of(chunk), ledger.dialect(), own, folder)
     wake_others(chunk)  # again, for those who looked before our commit and parked after
 
@@ -31,24 +47,63 @@ def wake_others(chunk: Chunk) -> None:
     parking.wake_ready(chunk)
 
 
-def give_up(lease: Lease, code: FailureCode, message: str, received: int) -> None:
-    """End the job's chunk as failed; what has not landed stays unprocessed."""
+def give_up(lease: Lease, failure: Permanent) -> None:
+    """End the job's chunk early; what has not landed stays unprocessed."""
     chunk = Chunk.objects.get(pk=lease.subject)
-    nothing_landed = code is FailureCode.CORRUPT and not chunk.is_planned
-    state = ChunkState.CORRUPT if nothing_landed else ChunkState.FAILED
-    changes = _landed_so_far(chunk) if chunk.is_planned else _unprocessed(received)
-    ended = JobState.QUARANTINED if code is FailureCode.QUARANTINED else JobState.FAILED
+    counted = {} if chunk.is_planned else _unprocessed(_lines_received(chunk, lease, failure))
     with tenant_transaction(chunk.tenant_id):
         Chunk.objects.filter(pk=chunk.pk).update(
-            state=state, code=code, message=message, ended_at=Now(), **changes
+            state=_state_after(failure, chunk),
+            code=failure.code,
+            message=str(failure),
+            ended_at=Now(),
+            settled_at=Now(),
+            **counted,
         )
-        lease.end(ended, code)
+        if chunk.is_planned:
+            _settle_what_landed(chunk, failure)
+        measures.count_end(chunk)
+        lease.end(_JOB_STATES.get(failure.code, JobState.FAILED), failure.code)
     parking.wake_waiting(chunk.tenant_id, chunk.entity)
+
+
+_JOB_STATES = {
+    FailureCode.QUARANTINED: JobState.QUARANTINED,
+    FailureCode.CANCELLED: JobState.CANCELLED,
+}
+
+
+def _state_after(failure: Permanent, chunk: Chunk) -> ChunkState:
+    if failure.code is FailureCode.CANCELLED:
+        return ChunkState.CANCELLED
+    nothing_landed = failure.code is FailureCode.CORRUPT and not chunk.is_planned
+    return ChunkState.CORRUPT if nothing_landed else ChunkState.FAILED
+
+
+def _lines_received(chunk: Chunk, lease: Lease, failure: Permanent) -> int:
+    """All lines of a file that pass A has not read to its end.
+
+    If counting kills the process too, the next claim takes what is known.
+    """
+    was_stopped = failure.code in (FailureCode.CANCELLED, FailureCode.QUARANTINED)
+    if not was_stopped or lease.attempts > MAX_ATTEMPTS + 1:
+        return failure.received
+    return max(failure.received, verify.count(ledger.load_of(chunk)))
 
 
 def _unprocessed(received: int) -> dict[str, Any]:
     return {"lines_received": received, "unprocessed": received}
 
 
-def _landed_so_far(chunk: Chunk) -> dict[str, Any]:
-    return {"outcomes": accounts.merged_outcomes(chunk).pack()}
+def _settle_what_landed(chunk: Chunk, failure: Permanent) -> None:
+    """Outcomes by line of the landed segments, and of the lines that the failure names."""
+    refused = SegmentReport(rejects=list(failure.rejects))
+    lines = np.array([reject.line for reject in failure.rejects], np.int64)
+    refused.add(Outcome.REJECTED, lines)
+    accounts.keep_report(chunk, refused, taken_from=Outcome.UNPROCESSED)
+    outcomes = accounts.merged_outcomes(chunk)
+    outcomes.mark(lines, Outcome.REJECTED)
+    Chunk.objects.filter(pk=chunk.pk).update(outcomes=outcomes.pack())
+    # Taken over: were they merged again after a resume, they would undo what woke in between.
+    landed = Segment.objects.filter(chunk=chunk).exclude(report=None)
+    landed.update(report=SegmentReport().pack())

@@ -1,26 +1,21 @@
-"""What ingestion tells: committed counters and rejects, read and never computed anew."""
+"""What ingestion tells: committed counters, read and never computed anew."""
 
-import heapq
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Max, Min, Q, QuerySet, Subquery
+from django.db.models import Max, Min, Q, Subquery
 from django.db.models.functions import Now
 
-from apps.core.isolation import tenant_reading
+from apps.core import logs
 from apps.core.jobs import ACTIVE
 from apps.core.models import Job
 from apps.core.problems import Problem
-from apps.ingestions import sources
-from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, RejectRows, Upload
-from headrace.pipeline.formats import compression, ndjson
-from headrace.pipeline.report import Outcome, Reject, rejects_of
-from headrace.storage.base import ObjectMissing
+from apps.ingestions import sessions
+from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, Upload
+from headrace.pipeline.report import Group, Groups, Outcome
 
 _LISTED = (
     "id",
@@ -32,11 +27,10 @@ _LISTED = (
     "message",
     "bytes",
     "lines_received",
-    "reject_codes",
+    "reject_groups",
     "unknown_keys",
     *Outcome,
 )
-RAW_SHOWN = 10_000
 
 
 def upload_of(tenant: UUID, token: str) -> Upload:
@@ -46,6 +40,7 @@ def upload_of(tenant: UUID, token: str) -> Upload:
     upload = found.first() if found else None
     if upload is None:
         raise Problem("not_found", "Check the upload token and the key.")
+    logs.bind(upload=upload.id)
     return upload
 
 
@@ -53,10 +48,11 @@ def status(upload: Upload) -> dict[str, Any]:
     """How far an upload is: its sums, by entity and by chunk."""
     chunks = list(Chunk.objects.filter(upload=upload).order_by("number").values(*_LISTED))
     is_finished = _is_finished(upload, chunks)
-    outcomes = _summed(chunks)
+    outcomes, groups = _summed(chunks), list(_groups(chunks))
     return {
         "upload_token": upload.token,
-        "status": _upload_state(chunks, is_finished),
+        "status": _upload_state(upload, chunks, is_finished),
+        "accepts_files": _accepts_files(upload),
         "finished": is_finished,
         "files": {
             "received": len(chunks),
@@ -68,10 +64,39 @@ def status(upload: Upload) -> dict[str, Any]:
         "outcomes": outcomes,
         "entities": _by_entity(chunks),
         **_pace(upload, chunks, outcomes),
-        "reject_codes": dict(sum((Counter(chunk["reject_codes"]) for chunk in chunks), Counter())),
+        "reject_codes": _lines_by_code(groups),
+        "reject_groups": [_reject_group(group) for group in groups],
         "unknown_keys": dict(sum((Counter(chunk["unknown_keys"]) for chunk in chunks), Counter())),
         "chunks": [_chunk(chunk) for chunk in chunks],
     }
+
+
+class _GroupOfChunk(Group):
+    """A group whose sample is a line of this chunk."""
+
+    chunk_id: str
+
+
+def _groups(chunks: list[dict[str, Any]]) -> Groups:
+    """The groups of all chunks, as one; the first chunk that has a group gives the sample."""
+    groups = Groups()
+    for chunk in chunks:
+        for group in chunk["reject_groups"]:
+            groups.join(_GroupOfChunk(**group, chunk_id=str(chunk["id"])))
+    return groups
+
+
+def _lines_by_code(groups: Iterable[Group]) -> dict[str, int]:
+    codes: Counter[str] = Counter()
+    for group in groups:
+        codes[group.code] += group.lines
+    return dict(codes)
+
+
+def _reject_group(group: Group) -> dict[str, Any]:
+    told = msgspec.structs.asdict(group)
+    sample = {name: told.pop(name) for name in ("chunk_id", "line", "value", "message")}
+    return told | {"sample": sample}
 
 
 def _is_finished(upload: Upload, chunks: list[dict[str, Any]]) -> bool:
@@ -82,15 +107,30 @@ def _is_finished(upload: Upload, chunks: list[dict[str, Any]]) -> bool:
     return not Job.objects.filter(subject__in=subjects, state__in=ACTIVE).exists()
 
 
-def _upload_state(chunks: list[dict[str, Any]], is_finished: bool) -> str:
+def _accepts_files(upload: Upload) -> bool:
+    return Upload.objects.filter(sessions.takes_files(), pk=upload.pk).exists()
+
+
+def _upload_state(upload: Upload, chunks: list[dict[str, Any]], is_finished: bool) -> str:
     if not chunks:
-        return "open"
+        return _state_without_files(upload)
     if not is_finished:
         return "processing"
-    if any(chunk["state"] in BROKEN for chunk in chunks):
+    states = {chunk["state"] for chunk in chunks}
+    if ChunkState.CANCELLED in states:
+        return "cancelled"
+    if states & set(BROKEN):
         return "failed"
     has_rejects = any(chunk["rejected"] for chunk in chunks)
     return (ChunkState.COMPLETED_WITH_REJECTS if has_rejects else ChunkState.COMPLETED).value
+
+
+def _state_without_files(upload: Upload) -> str:
+    if upload.cancelled_at:
+        return "cancelled"
+    if upload.closed_at:
+        return "completed"
+    return "open" if _accepts_files(upload) else "expired"
 
 
 def _summed(chunks: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -144,7 +184,9 @@ def _chunk(chunk: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def uploads(tenant: UUID, cursor: str | None, limit: int) -> tuple[list[Upload], str | None]:
+def uploads(
+    tenant: UUID, cursor: str | None, limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
     """A page of the tenant's uploads, newest first, and the cursor of the next. Raises Problem."""
     rows = Upload.objects.filter(tenant_id=tenant).order_by("-created_at", "-id")
     if cursor:
@@ -153,72 +195,27 @@ def uploads(tenant: UUID, cursor: str | None, limit: int) -> tuple[list[Upload],
         instant = Subquery(Upload.objects.filter(pk=last.pk).values("created_at"))
         rows = rows.filter(Q(created_at__lt=instant) | Q(created_at=instant, id__lt=last.id))
     page = list(rows[: limit + 1])
-    return page[:limit], page[limit - 1].token if len(page) > limit else None
+    return _listed(page[:limit]), page[limit - 1].token if len(page) > limit else None
 
 
-def rejects(upload: Upload, chunk: UUID | None, code: str | None) -> Iterator[bytes]:
-    """The upload's rejects as NDJSON, file by file in the order of their lines."""
-    chunks = Chunk.objects.filter(upload=upload, rejected__gt=0).order_by("number")
-    for own in chunks.filter(pk=chunk) if chunk else chunks:
-        facts = {"chunk_id": str(own.id), "filename": own.filename}
-        for reject, raw in _with_raw(own, _rejects_in_order(own, code)):
-            content = msgspec.to_builtins(reject) | facts | {"raw": raw}
-            yield json.dumps(content).encode() + b"\n"
+def _listed(page: list[Upload]) -> list[dict[str, Any]]:
+    """Each upload with its state, from two queries for all of them."""
+    rows = Chunk.objects.filter(upload__in=page)
+    active = Job.objects.filter(subject__in=rows.values("id"), state__in=ACTIVE)
+    at_work = set(active.values_list("subject", flat=True))
+    chunks: dict[UUID, list[dict[str, Any]]] = {upload.id: [] for upload in page}
+    for chunk in rows.values("id", "upload_id", "state", "rejected"):
+        chunks[chunk["upload_id"]].append({**chunk})
+    return [_line_of_list(upload, chunks[upload.id], at_work) for upload in page]
 
 
-def _rejects_in_order(chunk: Chunk, code: str | None) -> Iterator[Reject]:
-    """Pages overlap in lines; a page is opened when its first line is due, and not before."""
-    heap: list[tuple[int, int, Reject, Iterator[Reject]]] = []
-    with tenant_reading(chunk.tenant_id):
-        pages = list(_pages(chunk).values_list("first_line", "pk"))
-    for first_line, page in pages:
-        yield from _until(heap, first_line, code)
-        _push(heap, page, _page(chunk, page))
-    yield from _until(heap, None, code)
-
-
-def _until(heap: list[Any], line: int | None, code: str | None) -> Iterator[Reject]:
-    while heap and (line is None or heap[0][0] < line):
-        _, page, reject, rest = heapq.heappop(heap)
-        _push(heap, page, rest)
-        if code is None or reject.code == code:
-            yield reject
-
-
-def _push(heap: list[Any], page: int, rejects: Iterator[Reject]) -> None:
-    if (following := next(rejects, None)) is not None:
-        heapq.heappush(heap, (following.line, page, following, rejects))
-
-
-def _pages(chunk: Chunk) -> QuerySet[RejectRows]:
-    return RejectRows.objects.filter(chunk=chunk).order_by("first_line", "pk")
-
-
-def _page(chunk: Chunk, page: int) -> Iterator[Reject]:
-    # A transaction a page: one around the view would not cover this iterator.
-    with tenant_reading(chunk.tenant_id):
-        blob = RejectRows.objects.values_list("blob", flat=True).get(pk=page)
-    return rejects_of(bytes(blob))
-
-
-def _with_raw(chunk: Chunk, found: Iterator[Reject]) -> Iterator[tuple[Reject, str | None]]:
-    """Each reject with its line as it was received, read back from the stored source."""
-    lines = _source_lines(chunk)
-    number, line = 0, b""
-    for reject in found:
-        while number < reject.line:
-            number, line = next(lines, (reject.line, b""))
-        yield reject, line[:RAW_SHOWN].decode(errors="replace")
-
-
-def _source_lines(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-    try:
-        source = sources.store().open(chunk.source)
-    except ObjectMissing:
-        return
-    with source:
-        plain = compression.blocks(source, chunk.compression, 1 << 62)
-        _, blocks = ndjson.without_bom(plain)
-        yield from chain.from_iterable(
-            enumerate(batch.lines, batch.first_line) for batch in ndjson.batches(blocks)
-        )
+def _line_of_list(
+    upload: Upload, chunks: list[dict[str, Any]], at_work: set[UUID]
+) -> dict[str, Any]:
+    is_finished = all(chunk["state"] in ENDED and chunk["id"] not in at_work for chunk in chunks)
+    return {
+        "upload_token": upload.token,
+        "status": _upload_state(upload, chunks, is_finished),
+        "status_url": f"/api/v1/ingest/sessions/{upload.token}/status/",
+        "created_at": upload.created_at.isoformat(),
+    }

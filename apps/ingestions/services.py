@@ -1,7 +1,6 @@
-"""What ingestion does on request: open an upload, receive a file."""
+"""A file on its way in: admitted, stored, queued, all of it once for its idempotency key."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -9,38 +8,19 @@ from uuid import UUID, uuid4
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from apps.core import idempotency, jobs
+from apps.core import idempotency, logs, metrics
 from apps.core.idempotency import Answer, Key
 from apps.core.problems import Problem
-from apps.ingestions import sources
+from apps.ingestions import admission, processing, sessions, sources
 from apps.ingestions.bodies import Body, check_size
-from apps.ingestions.models import Chunk, ChunkState, MissingParent, Upload
+from apps.ingestions.models import Chunk, ChunkState, Upload
 from apps.tenants.models import Tenant
-from headrace.entities import BY_NAME, ENTITIES, entity_of_file
+from headrace.entities import BY_NAME, entity_of_file
 from headrace.pipeline.formats.compression import GZIP_MAGIC
-from headrace.schema import load_ranks
 from headrace.storage.base import StoreFull
 
-INGEST = "ingest"
-RANKS = load_ranks(ENTITIES)
+LOOK_BYTES = 16 << 20  # how often the room on the disk is looked at while a body comes in
 ENDINGS = (".ndjson", ".jsonl", ".json")
-
-
-def open_upload(tenant: UUID, on_missing_parent: MissingParent, key: Key | None) -> Answer:
-    """Open an upload that files can join. Raises Problem."""
-    upload = Upload(tenant_id=tenant, on_missing_parent=on_missing_parent)
-    answer = _answer(upload, {"status": "open"})
-    print_ = idempotency.fingerprint("upload", on_missing_parent)
-    try:
-        with transaction.atomic():
-            upload.save(force_insert=True)
-            if key:
-                idempotency.keep(key, print_, answer)
-    except IntegrityError:
-        if key is None:
-            raise
-        return idempotency.replay(key, print_)
-    return answer
 
 
 @dataclass(frozen=True)
@@ -48,12 +28,14 @@ class Delivery:
     """A file on its way in, as its sender describes it.
 
     What the body says of itself (its name, a field `entity`) is known once it has been read.
+    `length` is its announced length in bytes, 0 if there is none.
     """
 
     tenant: UUID
     key: Key
     token: str | None
     encoding: str
+    length: int
     body: Body
 
     @property
@@ -80,7 +62,7 @@ class Reception:
 
     def store(self, tenant: UUID, blocks: Iterable[bytes]) -> str:
         """Keep the blocks; returns the object's key. Raises Problem; nothing is kept then."""
-        key = f"sources/{tenant}/{self.id}"
+        key = f"{sources.FOLDER}/{tenant}/{self.id}"
         try:
             sources.store().put(key, self._watched(blocks))
         except StoreFull:
@@ -96,6 +78,8 @@ class Reception:
         for block in blocks:
             self.bytes += len(block)
             check_size(self.bytes)
+            if self.bytes // LOOK_BYTES > (self.bytes - len(block)) // LOOK_BYTES:
+                admission.check_room(0)
             self._digest.update(block)
             if len(self.beginning) < len(GZIP_MAGIC):
                 self.beginning = (self.beginning + block)[: len(GZIP_MAGIC)]
@@ -108,6 +92,8 @@ def receive(delivery: Delivery) -> Answer:
     if idempotency.is_known(delivery.key):
         reception.skim(delivery.body.blocks())
         return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
+    admission.check_tenant(delivery.tenant, delivery.length)
+    admission.check_room(delivery.length)
     source = reception.store(delivery.tenant, delivery.body.blocks())
     try:
         return _accept(delivery, reception, source)
@@ -140,8 +126,10 @@ def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
             sha256=reception.sha256,
         )
         chunk.save(force_insert=True)
-        jobs.enqueue(INGEST, chunk.id, delivery.tenant, group=upload.id, rank=RANKS[chunk.entity])
-        answer = _answer(upload, _described(chunk))
+        processing.queue(chunk)
+        metrics.count_file(entity, chunk.bytes)
+        logs.bind(upload=upload.id, chunk=chunk.id)
+        answer = sessions.answered(upload, _described(chunk))
         idempotency.keep(delivery.key, _fingerprint(delivery, reception), answer)
     return answer
 
@@ -155,11 +143,14 @@ def _fingerprint(delivery: Delivery, reception: Reception) -> str:
 
 def _joined(delivery: Delivery) -> Upload:
     if delivery.token is None:
-        return Upload.objects.create(tenant_id=delivery.tenant)
-    upload = Upload.objects.filter(tenant_id=delivery.tenant, token=delivery.token).first()
-    if upload is None:
+        upload = sessions.new(delivery.tenant, sessions.Options())
+        upload.save(force_insert=True)
+        return upload
+    found = Upload.objects.filter(tenant_id=delivery.tenant, token=delivery.token).first()
+    if found is None:
         raise Problem("not_found", "Open an upload with POST /api/v1/ingest/sessions/.")
-    return upload
+    sessions.join(found)
+    return found
 
 
 def _next_number(tenant: UUID) -> int:
@@ -193,12 +184,6 @@ def _compression(delivery: Delivery, reception: Reception) -> str:
     if "." in plain_name and not plain_name.endswith(ENDINGS):
         raise Problem("unsupported_format", "Send .ndjson or .ndjson.gz.")
     return "gzip" if is_gzip else ""
-
-
-def _answer(upload: Upload, facts: dict[str, object]) -> Answer:
-    location = f"/api/v1/ingest/sessions/{upload.token}/status/"
-    content = {"upload_token": upload.token, **facts, "status_url": location}
-    return Answer(201, json.dumps(content), location)
 
 
 def _described(chunk: Chunk) -> dict[str, object]:

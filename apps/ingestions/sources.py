@@ -1,15 +1,22 @@
 """The object store that received files are kept in, and the scratch space beside it."""
 
+import logging
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from django.conf import settings
 
+from apps.core.jobs import GiveBack
+from headrace.pipeline.scratch import READY, kept
 from headrace.storage.base import ObjectStore
 from headrace.storage.local import LocalStore
+
+log = logging.getLogger(__name__)
+FOLDER = "sources"  #: the part of the store that received files are in
 
 
 def store() -> ObjectStore:
@@ -17,16 +24,60 @@ def store() -> ObjectStore:
     return LocalStore(settings.HEADRACE_HOME / "objects")
 
 
+def delete(keys: Iterable[str]) -> None:
+    """Remove objects that no chunk names; one that resists is left to the next cleanup."""
+    for key in keys:
+        try:
+            store().delete(key)
+        except OSError:
+            log.exception("object %s could not be removed", key)
+
+
 @contextmanager
 def scratch(job: int) -> Iterator[Path]:
-    """A folder for the scratch files of one claim; those of the job's earlier claims go."""
-    family = settings.HEADRACE_HOME / "scratch" / str(job)
-    shutil.rmtree(family, ignore_errors=True)
-    folder = family / uuid4().hex
-    folder.mkdir(parents=True)
+    """A folder for the scratch files of one claim, complete ones of an earlier claim in it.
+
+    It stays when the job is given back, and when the process dies.
+    """
+    family = _scratch() / str(job)
+    folder = _taken_over(family)
     try:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # not empty: another worker has taken the job over
-            family.rmdir()
+    except GiveBack:
+        raise
+    except BaseException:
+        _remove(folder)
+        raise
+    _remove(folder)
+
+
+def _taken_over(family: Path) -> Path:
+    """A folder of our own. An earlier holder who wakes up finds his files gone, not changed."""
+    folder = family / uuid4().hex
+    earlier = sorted(family.glob("*/"), key=lambda path: (path / READY).exists())
+    if earlier and kept(earlier[-1]):
+        with suppress(FileNotFoundError):
+            earlier.pop().rename(folder)
+    for path in earlier:
+        shutil.rmtree(path, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # not empty: another worker has taken the job over
+        folder.parent.rmdir()
+
+
+def scratch_folders(older_than_seconds: float) -> Iterator[Path]:
+    """The jobs' scratch folders on this machine that were made or changed so long ago."""
+    limit = time.time() - older_than_seconds
+    for family in _scratch().glob("*/"):
+        with suppress(FileNotFoundError):
+            if family.stat().st_mtime < limit:
+                yield family
+
+
+def _scratch() -> Path:
+    return settings.HEADRACE_HOME / "scratch"

@@ -7,5 +7,8 @@ urlpatterns = [
     path("orders/", views.Files.as_view()),
     path("sessions/", views.Uploads.as_view()),
     path("sessions/<str:token>/status/", views.UploadStatus.as_view()),
+    path("sessions/<str:token>/complete/", views.complete),
+    path("sessions/<str:token>/cancel/", views.cancel),
+    path("sessions/<str:token>/resume/", views.Resume.as_view()),
     path("sessions/<str:token>/rejects/", views.Rejects.as_view()),
 ]

@@ -2,24 +2,26 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from apps.core import idempotency
+from apps.core import idempotency, ranges
 from apps.core.idempotency import Answer
 from apps.core.problems import Problem
-from apps.ingestions import selectors, services
+from apps.ingestions import admission, rejects, selectors, services, sessions
 from apps.ingestions import serializers as shapes
-from apps.ingestions.bodies import body_of
-from apps.ingestions.models import MissingParent, Upload
+from apps.ingestions.bodies import body_of, length_of
+from apps.ingestions.models import Upload
 from apps.tenants.authentication import tenant_of
 from headrace.entities import BY_NAME
 
@@ -65,7 +67,7 @@ class Files(APIView):
         },
         responses={
             201: shapes.AcceptedFile,
-            **dict.fromkeys((400, 401, 404, 409, 413, 415, 422, 503, 507), PROBLEM),
+            **dict.fromkeys((400, 401, 404, 408, 409, 413, 415, 422, 429, 503, 507), PROBLEM),
         },
     )
     def post(self, request: Request) -> HttpResponse:
@@ -73,14 +75,16 @@ class Files(APIView):
         key = idempotency.read_key(tenant, "file", request.headers.get("Idempotency-Key"))
         if key is None:
             raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
-        delivery = services.Delivery(
-            tenant=tenant,
-            key=key,
-            token=request.headers.get("Upload-Token"),
-            encoding=request.headers.get("Content-Encoding", "").strip().lower(),
-            body=body_of(_plain(request)),
-        )
-        return _sent(services.receive(delivery))
+        with admission.seat():
+            delivery = services.Delivery(
+                tenant=tenant,
+                key=key,
+                token=request.headers.get("Upload-Token"),
+                encoding=request.headers.get("Content-Encoding", "").strip().lower(),
+                length=length_of(_plain(request)),
+                body=body_of(_plain(request)),
+            )
+            return _sent(services.receive(delivery))
 
 
 class Uploads(APIView):
@@ -93,12 +97,10 @@ class Uploads(APIView):
         responses={201: shapes.OpenedUpload, **dict.fromkeys((400, 401, 409, 422), PROBLEM)},
     )
     def post(self, request: Request) -> HttpResponse:
-        asked = shapes.OpenUpload(data=_options(request))
-        asked.is_valid(raise_exception=True)
+        options = sessions.Options(**_options(request, shapes.OpenUpload))
         tenant = tenant_of(request)
         key = idempotency.read_key(tenant, "upload", request.headers.get("Idempotency-Key"))
-        policy = MissingParent(asked.validated_data["on_missing_parent"])
-        return _sent(services.open_upload(tenant, policy, key))
+        return _sent(sessions.open_upload(tenant, options, key))
 
     @extend_schema(
         operation_id="list_uploads",
@@ -109,7 +111,50 @@ class Uploads(APIView):
         rows, cursor = selectors.uploads(
             tenant_of(request), request.query_params.get("cursor"), PAGE
         )
-        return Response({"data": [_listed(upload) for upload in rows], "next_cursor": cursor})
+        return Response({"data": rows, "next_cursor": cursor})
+
+
+def _step(operation: str, about: str, step: Callable[[Upload], None]) -> Callable[..., Any]:
+    """A view that takes an upload one step further, and answers with its status."""
+
+    class Step(APIView):
+        @extend_schema(
+            operation_id=operation,
+            description=about,
+            request=None,
+            responses={200: shapes.UploadStatus, **dict.fromkeys((401, 404), PROBLEM)},
+        )
+        def post(self, request: Request, token: str) -> Response:
+            upload = selectors.upload_of(tenant_of(request), token)
+            step(upload)
+            upload.refresh_from_db()
+            return Response(selectors.status(upload))
+
+    return Step.as_view()
+
+
+complete = _step("complete_upload", "No more files will come.", sessions.complete)
+cancel = _step(
+    "cancel_upload",
+    "Take no more files; those at work stop at their next segment, and the rest of their lines"
+    " is unprocessed.",
+    sessions.cancel,
+)
+
+
+class Resume(APIView):
+    @extend_schema(
+        operation_id="resume_upload",
+        description="Queue the failed, corrupt and cancelled files again: from where they"
+        " stopped, or anew if nothing of them has landed.",
+        request=shapes.Limits,
+        responses={200: shapes.ResumedUpload, **dict.fromkeys((400, 401, 404), PROBLEM)},
+    )
+    def post(self, request: Request, token: str) -> Response:
+        upload = selectors.upload_of(tenant_of(request), token)
+        resumed = sessions.resume(upload, _options(request, shapes.Limits))
+        upload.refresh_from_db()
+        return Response({"resumed": resumed, **selectors.status(upload)})
 
 
 class UploadStatus(APIView):
@@ -127,35 +172,61 @@ class UploadStatus(APIView):
 
 
 class Rejects(APIView):
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """`format` decides, and Accept refuses nothing."""
+        return super().perform_content_negotiation(request, force=True)
+
     @extend_schema(
         operation_id="upload_rejects",
-        description="All rejects as NDJSON, file by file in the order of their lines.",
+        description="All rejects, file by file in the order of their lines: as a report, or as"
+        " the refused records themselves with the members `_line`, `_code`, `_field` and"
+        " `_message`, ready to be mended and sent again. A code filter looks at a line's first"
+        " fault.",
         parameters=[
+            OpenApiParameter("form", str, enum=["report", "records"]),
+            OpenApiParameter("format", str, enum=["ndjson", "csv"], description="csv: records"),
             OpenApiParameter("chunk", OpenApiTypes.UUID),
             OpenApiParameter("code", str),
+            _header("Range", "bytes=N- or bytes=N-M, to continue a download that broke"),
+            _header("If-Range", "the ETag of that download"),
         ],
         responses={
             (200, "application/x-ndjson"): shapes.RejectedLine,
-            **dict.fromkeys((400, 401, 404), PROBLEM),
+            (200, "text/csv"): OpenApiTypes.STR,
+            (206, "application/x-ndjson"): OpenApiTypes.BINARY,
+            **dict.fromkeys((400, 401, 404, 410, 416), PROBLEM),
         },
     )
     def get(self, request: Request, token: str) -> HttpResponseBase:
         upload = selectors.upload_of(tenant_of(request), token)
-        chunk = _uuid(request.query_params.get("chunk"))
-        lines = selectors.rejects(upload, chunk, request.query_params.get("code"))
-        return StreamingHttpResponse(lines, content_type="application/x-ndjson")
+        asked = request.query_params
+        form = (asked.get("form", "report"), asked.get("format", "ndjson"))
+        if form not in rejects.FORMS:
+            raise Problem(
+                "invalid_request",
+                "Send form=report, or form=records with format=ndjson or format=csv.",
+            )
+        wanted = rejects.Asked(form, _uuid(asked.get("chunk")), asked.get("code"))
+        return ranges.answer(_plain(request), rejects.download(upload, wanted))
 
 
-def _options(request: Request) -> dict[str, Any]:
-    """The JSON object of a request. Raises Problem for options that do not exist."""
+def _options(request: Request, shape: type[Serializer]) -> dict[str, Any]:
+    """The checked JSON object of a request. Raises Problem for options that do not exist."""
     if request.headers.get("Transfer-Encoding"):
         raise Problem("invalid_request", "Send the options with a Content-Length.")
     options = request.data
     if not isinstance(options, dict):
         raise Problem("invalid_request", "Send the options as a JSON object.")
-    if unknown := set(options) - set(shapes.OpenUpload().fields):
+    if unknown := set(options) - set(shape().fields):
         raise Problem("invalid_request", f"There is no option {', '.join(sorted(unknown))}.")
-    return options
+    asked = shape(data=options)
+    if not asked.is_valid():
+        raise Problem("invalid_request", _explained(asked.errors))
+    return dict(asked.validated_data)
+
+
+def _explained(errors: Mapping[str, list[Any]]) -> str:
+    return " ".join(f"{name}: {texts[0]}" for name, texts in errors.items())
 
 
 def _plain(request: Request) -> HttpRequest:
@@ -167,15 +238,6 @@ def _uuid(text: str | None) -> UUID | None:
         return UUID(text) if text else None
     except ValueError:
         raise Problem("invalid_request", "Send chunk as a UUID.") from None
-
-
-def _listed(upload: Upload) -> dict[str, Any]:
-    return {
-        "upload_token": upload.token,
-        "status": selectors.status(upload)["status"],
-        "status_url": f"/api/v1/ingest/sessions/{upload.token}/status/",
-        "created_at": upload.created_at.isoformat(),
-    }
 
 
 def _sent(answer: Answer) -> HttpResponse:

@@ -10,10 +10,10 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 GRACE_SECONDS = 20
-THREADS = 8
 
 
 class Command(BaseCommand):
@@ -23,7 +23,10 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=os.environ.get("HEADRACE_HOST", "127.0.0.1"))
         parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", 8000)))
         parser.add_argument(
-            "--workers", type=int, default=int(os.environ.get("HEADRACE_WORKERS", 1))
+            "--workers",
+            type=int,
+            default=settings.HEADRACE_WORKERS,
+            help="embedded workers; none by default where Celery has a broker",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,7 +41,14 @@ def _server(host: str, port: int) -> list[str]:
     cores = max(os.cpu_count() or 1, 1)
     return [
         *(sys.executable, "-m", "gunicorn", "main.wsgi:application", "--bind", f"{host}:{port}"),
-        *("--worker-class", "gthread", "--workers", str(cores), "--threads", str(THREADS)),
+        *(
+            "--worker-class",
+            "gthread",
+            "--workers",
+            str(cores),
+            "--threads",
+            str(settings.HEADRACE_THREADS),
+        ),
         *("--keep-alive", "75", "--log-level", "warning"),
     ]
 

@@ -1,0 +1,84 @@
+"""Who may bring how much at once: refused before a body is read, not when the disk is full."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, Sum
+
+from apps.core.problems import Problem
+from apps.ingestions.models import Chunk
+from apps.tenants.models import Tenant
+
+# Threads that stay free for status, health and small calls while bodies stream.
+FREE_THREADS = 3
+_seats = threading.BoundedSemaphore(max(1, settings.HEADRACE_THREADS - FREE_THREADS))
+
+
+class Seat:
+    """One of the threads of this process that bodies and downloads may hold."""
+
+    def __init__(self) -> None:
+        if not _seats.acquire(blocking=False):
+            raise Problem("busy", "Send the same request again in a moment.")
+        self._is_held = True
+
+    def leave(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            _seats.release()
+
+
+@contextmanager
+def seat() -> Iterator[None]:
+    """Hold a seat while a body is read. Raises Problem if all are taken."""
+    taken = Seat()
+    try:
+        yield
+    finally:
+        taken.leave()
+
+
+class Seated:
+    """A stream that holds a seat until it ends or is closed, begun or not."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._seat = Seat()
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._blocks
+        finally:
+            self._seat.leave()
+
+    def close(self) -> None:
+        self._seat.leave()
+
+
+def check_tenant(tenant: UUID, size: int) -> None:
+    """Raises Problem if the tenant has too much waiting to take in `size` bytes more."""
+    waiting = Chunk.objects.filter(tenant_id=tenant, ended_at=None).aggregate(
+        bytes=Sum("bytes", default=0), uploads=Count("upload", distinct=True)
+    )
+    own = Tenant.objects.get(pk=tenant)
+    most_bytes = _limit(own.max_queued_bytes, settings.HEADRACE_MAX_QUEUED_BYTES)
+    if waiting["bytes"] and waiting["bytes"] + size > most_bytes:
+        raise Problem("queue_full", f"Wait until less than {most_bytes:,} bytes are queued.")
+    most_uploads = _limit(own.max_active_uploads, settings.HEADRACE_MAX_ACTIVE_UPLOADS)
+    if waiting["uploads"] >= most_uploads:
+        raise Problem("queue_full", f"Wait until fewer than {most_uploads:,} uploads are at work.")
+
+
+def _limit(own: int | None, usual: int) -> int:
+    return usual if own is None else own
+
+
+def check_room(size: int) -> None:
+    """Raises Problem if `size` bytes more would eat into the reserve of the disk."""
+    free = shutil.disk_usage(settings.HEADRACE_HOME).free
+    if free - size < settings.HEADRACE_DISK_RESERVE_BYTES:
+        raise Problem("store_full", "Try again later, or ask the operator for room.")
