@@ -21,10 +21,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Service:
-    """A running server and its workers; `environment` is what its processes see."""
+    """A running server and its workers; `environment` is what its processes see.
 
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+    `root` is the folder of the program: ours, or a copy with something changed.
+    """
+
+    def __init__(self, home: Path, environment: dict[str, str], root: Path = ROOT) -> None:
         self.home = home
+        self.root = root
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = environment
@@ -39,18 +43,24 @@ class Service:
         """Run manage.py; the result has its text."""
         command = [sys.executable, "manage.py", *map(str, arguments)]
         result = subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120
+            command,
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         if check and result.returncode:
             raise AssertionError(f"{command} ended with {result.returncode}: {result.stderr}")
         return result
 
-    def start(self, workers: int = 1) -> None:
+    def start(self, workers: int | None = None) -> None:
         command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
+        command += [] if workers is None else ["--workers", str(workers)]
         with (self.home / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--workers", str(workers)],
-                cwd=ROOT,
+                command,
+                cwd=self.root,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -63,11 +73,14 @@ class Service:
             self._process.wait(40)
             self._process = None
 
-    def add_tenant(self, tenant: UUID | None = None, name: str = "A shop") -> "Merchant":
+    def add_tenant(
+        self, tenant: UUID | None = None, name: str = "A shop", **more: object
+    ) -> "Merchant":
         tenant = tenant or uuid4()
         path = self.home / f"tenants-{tenant}.csv"
+        columns = {"tenant_id": tenant, "name": name, **more}
         with path.open("w", newline="") as file:
-            csv.writer(file).writerows([("tenant_id", "name"), (tenant, name)])
+            csv.writer(file).writerows([columns.keys(), columns.values()])
         self.manage("load_tenants", "--file", path)
         return Merchant(self, tenant, f"api_key_{tenant}")
 
@@ -87,7 +100,7 @@ class Service:
         return [pid for pid in pids if b"\0worker\0" in _command_line(pid)]
 
     def log(self) -> str:
-        path = self.home / "headrace.log"
+        path = self.home / "logs" / "django.log"
         return path.read_text() if path.exists() else ""
 
     def _wait_until_ready(self) -> None:
@@ -161,10 +174,17 @@ class Merchant:
 
 
 @contextmanager
-def running(home: Path, server: str | None = None, **environment: str) -> Iterator[Service]:
+def running(
+    home: Path,
+    server: str | None = None,
+    *,
+    root: Path = ROOT,
+    workers: int | None = None,
+    **environment: str,
+) -> Iterator[Service]:
     """A service with a database of its own: SQLite under `home`, or one on this server."""
     if server is None:
-        with _service(home, environment) as service:
+        with _service(home, environment, root, workers) as service:
             yield service
         return
     name = f"headrace_test_{uuid4().hex[:12]}"
@@ -172,7 +192,7 @@ def running(home: Path, server: str | None = None, **environment: str) -> Iterat
         administrator.execute(f"CREATE DATABASE {name}")
     try:
         url = f"{server.rpartition('/')[0]}/{name}"
-        with _service(home, {"DATABASE_URL": url, **environment}) as service:
+        with _service(home, {"DATABASE_URL": url, **environment}, root, workers) as service:
             yield service
     finally:
         with psycopg.connect(server, autocommit=True) as administrator:
@@ -180,15 +200,17 @@ def running(home: Path, server: str | None = None, **environment: str) -> Iterat
 
 
 @contextmanager
-def _service(home: Path, environment: dict[str, str]) -> Iterator[Service]:
+def _service(
+    home: Path, environment: dict[str, str], root: Path, workers: int | None
+) -> Iterator[Service]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("DB_", "DATABASE_", "HEADRACE_", "DJANGO_"))
+        if not name.startswith(("DB_", "DATABASE_", "HEADRACE_", "DJANGO_", "CELERY_"))
     }
-    service = Service(home, {**inherited, "HEADRACE_HOME": str(home), **environment})
+    service = Service(home, {**inherited, "HEADRACE_HOME": str(home), **environment}, root)
     service.manage("migrate", "--verbosity", "0")
-    service.start()
+    service.start(workers)
     try:
         yield service
     finally:

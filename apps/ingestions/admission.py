@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 
 from apps.core.problems import Problem
 from apps.ingestions.models import Chunk
@@ -59,10 +59,15 @@ class Seated:
         self._seat.leave()
 
 
-def check_tenant(tenant: UUID, size: int) -> None:
-    """Raises Problem if the tenant has too much waiting to take in `size` bytes more."""
+def check_tenant(tenant: UUID, token: str | None, size: int) -> None:
+    """Raises Problem if the tenant has too much waiting to take in `size` bytes more.
+
+    It holds under concurrency in the transaction that holds the tenant's row; before a body is
+    read it is a first look.
+    """
+    others = Count("upload", distinct=True, filter=~Q(upload__token=token or ""))
     waiting = Chunk.objects.filter(tenant_id=tenant, ended_at=None).aggregate(
-        bytes=Sum("bytes", default=0), uploads=Count("upload", distinct=True)
+        bytes=Sum("bytes", default=0), uploads=others
     )
     own = Tenant.objects.get(pk=tenant)
     most_bytes = _limit(own.max_queued_bytes, settings.HEADRACE_MAX_QUEUED_BYTES)

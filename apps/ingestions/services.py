@@ -92,7 +92,7 @@ def receive(delivery: Delivery) -> Answer:
     if idempotency.is_known(delivery.key):
         reception.skim(delivery.body.blocks())
         return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
-    admission.check_tenant(delivery.tenant, delivery.length)
+    admission.check_tenant(delivery.tenant, delivery.token, delivery.length)
     admission.check_room(delivery.length)
     source = reception.store(delivery.tenant, delivery.body.blocks())
     try:
@@ -112,12 +112,14 @@ def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
     entity = _entity(delivery)
     compression = _compression(delivery, reception)
     with transaction.atomic():
+        number = _next_number(delivery.tenant)
+        admission.check_tenant(delivery.tenant, delivery.token, reception.bytes)
         upload = _joined(delivery)
         chunk = Chunk(
             id=reception.id,
             upload=upload,
             tenant_id=delivery.tenant,
-            number=_next_number(delivery.tenant),
+            number=number,
             entity=entity,
             filename=delivery.filename,
             compression=compression,
@@ -154,6 +156,7 @@ def _joined(delivery: Delivery) -> Upload:
 
 
 def _next_number(tenant: UUID) -> int:
+    """The file's place among the tenant's. It holds the tenant's row until the commit."""
     Tenant.objects.filter(pk=tenant).update(last_number=F("last_number") + 1)
     return Tenant.objects.values_list("last_number", flat=True).get(pk=tenant)
 

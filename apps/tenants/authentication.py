@@ -8,6 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from apps.core import logs
 from apps.tenants import keys
 
 
@@ -30,6 +31,7 @@ class KeyAuthentication(BaseAuthentication):
         tenant = keys.tenant_of(key)
         if tenant is None:
             raise exceptions.AuthenticationFailed
+        logs.bind(tenant=tenant)
         return Caller(tenant), None
 
     def authenticate_header(self, request: Request) -> str:

@@ -2,23 +2,28 @@
 
 import csv
 from argparse import ArgumentParser
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from apps.tenants import keys
-from apps.tenants.models import Tenant
+from apps.tenants.models import MissingParent, Tenant
 
+Values = dict[str, Any]  #: fields of a tenant by name
 _REQUIRED = {"tenant_id", "name"}
 
 
 class Command(BaseCommand):
     help = (
-        "Create or update the tenants of a CSV file with the columns tenant_id and name, and"
+        "Create or update the tenants of a CSV file with the columns tenant_id and name (and, if"
+        " you like, time_zone, on_missing_parent, max_queued_bytes, max_active_uploads), and"
         " show their API keys: the documented demo keys while HEADRACE_DEMO_KEYS is on, else"
         " a new key, once, for each tenant that has none. Hashes in the file are no keys."
     )
@@ -42,12 +47,12 @@ class Command(BaseCommand):
             _add_keys(options["keys_out"], shown)
 
     def _load(
-        self, rows: list[tuple[UUID, str]]
+        self, rows: list[tuple[UUID, Values]]
     ) -> tuple[dict[str, int], list[tuple[Tenant, str]]]:
         counts = {"created": 0, "updated": 0, "skipped": 0}
         shown = []
-        for tenant_id, name in rows:
-            tenant, outcome = _save(tenant_id, name)
+        for tenant_id, values in rows:
+            tenant, outcome = _save(tenant_id, values)
             counts[outcome] += 1
             if key := _key_to_show(tenant):
                 shown.append((tenant, key))
@@ -64,7 +69,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Tenant: {tenant.name}\nAPI Key: {key}\n{'-' * 80}")
 
 
-def _read(path: Path) -> list[tuple[UUID, str]]:
+def _read(path: Path) -> list[tuple[UUID, Values]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -75,25 +80,63 @@ def _read(path: Path) -> list[tuple[UUID, str]]:
         raise CommandError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _tenant(path: Path, line: int, row: dict[str, str]) -> tuple[UUID, str]:
+def _tenant(path: Path, line: int, row: dict[str, str]) -> tuple[UUID, Values]:
     try:
         tenant = UUID(row["tenant_id"])
     except ValueError:
         raise CommandError(f"{path}, line {line}: tenant_id is not a UUID") from None
-    name = (row["name"] or "").strip()
-    if not 0 < len(name) <= 255:
-        raise CommandError(f"{path}, line {line}: name must have 1 to 255 characters")
-    return tenant, name
+    return tenant, {
+        name: _value(path, line, name, row[name])
+        for name in ("name", *_CHOICES)
+        if row.get(name) is not None
+    }
 
 
-def _save(tenant_id: UUID, name: str) -> tuple[Tenant, str]:
-    tenant, created = Tenant.objects.get_or_create(tenant_id=tenant_id, defaults={"name": name})
+def _value(path: Path, line: int, name: str, text: str) -> Any:
+    try:
+        return _CHOICES.get(name, _name)(text.strip())
+    except (ValueError, KeyError, OSError):
+        raise CommandError(f"{path}, line {line}: {name} {_EXPECTED[name]}") from None
+
+
+def _name(text: str) -> str:
+    if not 0 < len(text) <= 255:
+        raise ValueError
+    return text
+
+
+def _limit(most: int, text: str) -> int | None:
+    number = int(text) if text else None
+    if number is not None and not 0 <= number <= most:
+        raise ValueError
+    return number
+
+
+# Columns that may be there. An empty limit is that of the settings.
+_CHOICES: dict[str, Callable[[str], Any]] = {
+    "time_zone": lambda text: ZoneInfo(text).key,
+    "on_missing_parent": MissingParent,
+    "max_queued_bytes": partial(_limit, 2**62),
+    "max_active_uploads": partial(_limit, 2**31 - 1),
+}
+_EXPECTED = {
+    "name": "must have 1 to 255 characters",
+    "time_zone": "must be a time zone, such as Europe/Berlin",
+    "on_missing_parent": "must be park or reject",
+    "max_queued_bytes": "must be a number of bytes, or empty",
+    "max_active_uploads": "must be a number, or empty",
+}
+
+
+def _save(tenant_id: UUID, values: Values) -> tuple[Tenant, str]:
+    tenant, created = Tenant.objects.get_or_create(tenant_id=tenant_id, defaults=values)
     if created:
         return tenant, "created"
-    if tenant.name == name:
+    if all(getattr(tenant, name) == value for name, value in values.items()):
         return tenant, "skipped"
-    tenant.name = name
-    tenant.save(update_fields=["name", "updated_at"])
+    for name, value in values.items():
+        setattr(tenant, name, value)
+    tenant.save(update_fields=[*values, "updated_at"])
     return tenant, "updated"
 
 
