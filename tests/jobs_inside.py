@@ -3,6 +3,7 @@
 Every function prints nothing and returns what json can say.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -339,3 +341,67 @@ def progress_counts_claims_anew() -> list[int]:
         seen.append(Job.objects.get().attempts)
         let_expire(lease)
     return seen
+
+
+class Vanishing(ledger.ChunkLedger):
+    """A ledger whose process dies when the plan and the scratch files are complete."""
+
+    def pending(self) -> list[int]:
+        print("null", flush=True)
+        os._exit(0)
+
+
+def vanish_after_pass_a() -> None:
+    clear()
+    chunk = receive_a_file(lines=12)
+    lease = _claim()
+    with sources.scratch(lease.job) as folder:
+        own = Vanishing(chunk, lease, processing.wake_others)
+        run.run(ledger.load_of(chunk), ledger.dialect(), own, folder)
+
+
+def take_over(boot: str) -> dict[str, Any]:
+    """What the next claim does, on the same boot of the machine or after another one."""
+    if boot == "another":
+        for note in settings.HEADRACE_HOME.glob("scratch/*/*/ready"):
+            note.write_text(note.read_text().replace("-", "0"))
+    readings = _counted_readings()
+    job = Job.objects.get()
+    Job.objects.update(lease_expires=Now() - timedelta(seconds=1))
+    worker.execute(_claim())
+    chunk = Chunk.objects.get(pk=job.subject)
+    left = list(settings.HEADRACE_HOME.glob("scratch/*"))
+    return {"readings": len(readings), "state": chunk.state, "rows": chunk.inserted, "left": left}
+
+
+def _counted_readings() -> list[int]:
+    """Grows by one whenever pass A reads a file."""
+    found, verify = [], run.verify
+
+    def counted(*given: Any) -> Any:
+        found.append(1)
+        return verify(*given)
+
+    run.verify = counted
+    return found
+
+
+def take_turns() -> dict[str, Any]:
+    """Two tenants' files of three segments each, and a worker whose patience is over at once."""
+    clear()
+    settings.HEADRACE_CLAIM_SECONDS = 0
+    type(ledger.dialect()).segment_rows = 4
+    readings = _counted_readings()
+    names = {receive_a_file(lines=12).pk: name for name in ("a", "b")}
+    claims, order = Claims("worker"), []
+    while (lease := claims.next()) is not None:
+        order.append(names[lease.subject])
+        worker.execute(lease)
+    ended = Job.objects.values_list("state", "attempts")
+    chunks = Chunk.objects.filter(pk__in=names).values_list("state", "inserted")
+    return {
+        "order": "".join(order),
+        "readings": len(readings),
+        "jobs": sorted(set(ended)),
+        "chunks": sorted(set(chunks)),
+    }

@@ -144,8 +144,8 @@ def test_a_chunk_whose_workers_die_is_quarantined_with_its_lines_unprocessed(dat
 
 def test_a_chunk_that_nobody_could_read_is_quarantined_too(database):
     told = database.do("quarantine", "unplanned", lease_seconds=60)
-    assert (told["chunk"][:2], told["job"]) == (["failed", "quarantined"], ["quarantined", 6])
-    assert sum(told["outcomes"].values()) == told["chunk"][2]
+    assert (told["chunk"], told["job"]) == (["failed", "quarantined", 7], ["quarantined", 6])
+    assert told["outcomes"] == {"unprocessed": 7}
     assert (told["claimable"], told["source kept"]) == (False, True)
 
 
@@ -158,4 +158,24 @@ def test_a_job_ends_as_its_handler_says_and_a_defect_says_no_more_than_its_kind(
         "is_robbed": ["running", "", False],
         "is_robbed_and_cannot": ["running", "", False],
         "unknown": ["queued", "KeyError", False],
+    }
+
+
+def test_a_long_file_gives_its_claim_back_while_others_wait_and_goes_on_without_pass_a(database):
+    assert database.do("take_turns", lease_seconds=60) == {
+        "order": "ababab",
+        "readings": 2,
+        "jobs": [["done", 0]],
+        "chunks": [["completed", 12]],
+    }
+
+
+@pytest.mark.parametrize(("boot", "readings"), [("this", 0), ("another", 1)])
+def test_a_takeover_uses_the_scratch_files_of_this_boot_and_leaves_none(database, boot, readings):
+    database.do("vanish_after_pass_a", lease_seconds=60)
+    assert database.do("take_over", boot, lease_seconds=60) == {
+        "readings": readings,
+        "state": "completed",
+        "rows": 12,
+        "left": [],
     }

@@ -6,6 +6,12 @@ class CoreConfig(AppConfig):
     name = "apps.core"
 
     def ready(self) -> None:
-        from apps.core import isolation  # noqa: PLC0415 - models must not load before the apps
+        # Models must not load before the apps.
+        from apps.core import backlog, isolation, jobs, metrics, retention  # noqa: PLC0415
 
         connection_created.connect(isolation.prepare_connection)
+        metrics.READERS[metrics.JOBS] = backlog.depth
+        metrics.READERS[metrics.QUEUE_LAG] = backlog.lag
+        jobs.HANDLERS[retention.CLEANUP] = jobs.Handler(retention.process, retention.give_up)
+        jobs.SWEEPS.append(retention.sweep)
+        retention.add_steps(retention.remove_idempotency_keys, retention.remove_jobs)

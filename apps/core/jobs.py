@@ -64,12 +64,6 @@ def enqueue(
     transaction.on_commit(partial(doorbell.ring, job.pk), robust=True)
 
 
-def withdraw(kind: str, subject: UUID) -> bool:
-    """Cancel the subject's job if no worker has taken it, as part of the caller's transaction."""
-    waiting = Job.objects.filter(kind=kind, subject=subject, state=JobState.QUEUED)
-    return bool(waiting.update(state=JobState.CANCELLED, ended_at=Now()))
-
-
 def enqueue_once(kind: str, subject: UUID, tenant: UUID) -> None:
     """Queue a job unless one of its kind already waits for the subject."""
     if not Job.objects.filter(kind=kind, subject=subject, state=JobState.QUEUED).exists():

@@ -10,7 +10,7 @@ class JobState(models.TextChoices):
     DONE = "done", "ended well"
     FAILED = "failed", "ended with a permanent error"
     QUARANTINED = "quarantined", "was claimed too often without progress"
-    CANCELLED = "cancelled", "withdrawn before a worker took it"
+    CANCELLED = "cancelled", "stopped on request"
 
 
 class Priority(models.IntegerChoices):

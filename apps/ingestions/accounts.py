@@ -4,8 +4,8 @@ Counters move in the transaction that has the effect, so they sum to the lines r
 instant; `unprocessed` is what has not been reached.
 """
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 import msgspec
 from django.conf import settings
@@ -26,6 +26,9 @@ from headrace.pipeline.report import (
     SegmentReport,
     unpack_segment,
 )
+
+
+Expiries = Mapping[int, datetime]  #: until when lines may wait
 
 
 def keep_rejects(chunk: Chunk, pages: Iterable[RejectPage]) -> None:
@@ -50,10 +53,13 @@ def _keep_page(chunk: Chunk, page: RejectPage) -> None:
     )
 
 
-def keep_report(chunk: Chunk, found: SegmentReport, *, taken_from: Outcome) -> None:
+def keep_report(
+    chunk: Chunk, found: SegmentReport, *, taken_from: Outcome, expiries: Expiries | None = None
+) -> None:
     """Counters, rejects and parked lines of a report, in the transaction that landed it.
 
-    The lines leave the outcome `taken_from` for those of the report.
+    The lines leave the outcome `taken_from` for those of the report. A line that was parked
+    before, until `expiries`, waits no longer for being parked again.
     """
     moved = found.counts
     moved[taken_from] -= sum(moved.values())
@@ -63,11 +69,11 @@ def keep_report(chunk: Chunk, found: SegmentReport, *, taken_from: Outcome) -> N
     if found.rejects:
         in_order = sorted(found.rejects, key=lambda reject: reject.line)
         keep_rejects(chunk, report.pages(in_order))
-    _keep_parked(chunk, found)
+    _keep_parked(chunk, found, expiries or {})
     metrics.count_rows(chunk.entity, found.counts)
 
 
-def _keep_parked(chunk: Chunk, found: SegmentReport) -> None:
+def _keep_parked(chunk: Chunk, found: SegmentReport, expiries: Expiries) -> None:
     if not found.parked:
         return
     # The database's time: hosts may disagree.
@@ -83,7 +89,7 @@ def _keep_parked(chunk: Chunk, found: SegmentReport) -> None:
                 field=parked.field,
                 entity=parked.entity,
                 key=parked.key,
-                expires_at=expires,
+                expires_at=expiries.get(parked.line, expires),
             )
             for parked in found.parked
         ),

@@ -4,6 +4,7 @@ Against the lost wake-up (a child looks, the parent commits and wakes nobody, th
 both sides look again after their commit, and the sweep repeats it.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
@@ -35,10 +36,23 @@ WOKEN_AT_ONCE = 100_000  # lines of one reading of the source
 PARENTS = {reference.entity for entity in ENTITIES for reference in entity.references}
 
 
-def sweep() -> None:
-    """Queue a wake for every chunk with parked lines that can land or whose time is up."""
-    for chunk in Chunk.objects.filter(parked__gt=0, state__in=ENDED).defer("outcomes"):
-        wake_ready(chunk)
+class _Sweep:
+    """Looks at every chunk with parked lines, and then rests twenty times as long as that took."""
+
+    def __init__(self) -> None:
+        self._rests_until = 0.0
+
+    def __call__(self) -> None:
+        """Queue a wake for every chunk with parked lines that can land or whose time is up."""
+        started = time.monotonic()
+        if started < self._rests_until:
+            return
+        for chunk in Chunk.objects.filter(parked__gt=0, state__in=ENDED).defer("outcomes"):
+            wake_ready(chunk)
+        self._rests_until = time.monotonic() + 20 * (time.monotonic() - started)
+
+
+sweep = _Sweep()
 
 
 def wake_waiting(tenant: UUID, entity: str) -> None:
@@ -160,12 +174,13 @@ def _settle(chunk: Chunk, lines: Lines, report: SegmentReport) -> None:
         raise RuntimeError("a woken line has no outcome, or two")
     locked = Chunk.objects.select_for_update().get(pk=chunk.pk)
     parked = ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist())
+    expiries = dict(parked.values_list("line", "expires_at"))
     if parked.delete()[0] != len(lines):
         raise Retryable("another worker has woken some of these lines")
     outcomes = LineOutcomes.unpack(bytes(locked.outcomes))
     for outcome, decided in report.outcomes.items():
         outcomes.mark(decided, outcome)
-    accounts.keep_report(chunk, report, taken_from=Outcome.PARKED)
+    accounts.keep_report(chunk, report, taken_from=Outcome.PARKED, expiries=expiries)
     locked.refresh_from_db()
     state = locked.state
     if state in LANDED:

@@ -20,9 +20,9 @@ from apps.ingestions import sources
 from apps.ingestions.models import ENDED, Chunk, RejectRows, Segment, Upload
 
 log = logging.getLogger(__name__)
-CHUNKS = 100  # of one tenant in a transaction
-PAGES = 200  # of rejects; some 40 kB each
-SOURCES = 100
+CHUNKS = 50  # of one tenant in a transaction
+PAGES = 100  # of rejects; some 40 kB each
+SOURCES = 50
 
 
 def drop_details(lease: Lease) -> bool:

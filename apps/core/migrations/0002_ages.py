@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                     ("done", "ended well"),
                     ("failed", "ended with a permanent error"),
                     ("quarantined", "was claimed too often without progress"),
-                    ("cancelled", "withdrawn before a worker took it"),
+                    ("cancelled", "stopped on request"),
                 ],
                 default="queued",
                 max_length=12,

@@ -1,0 +1,226 @@
+"""What is configured, reachable and missing, in findings that say what to do."""
+
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import django
+from django.conf import settings
+from django.db import DatabaseError, Error, connection
+from django.db.migrations.executor import MigrationExecutor
+from kombu.connection import Connection
+
+import headrace
+from apps.core import backlog, isolation
+
+log = logging.getLogger(__name__)
+OLDEST_POSTGRESQL = 150_000
+LONG_SECONDS = 60
+SPARE_CONNECTIONS = 3  # migrate, doctor and somebody with psql
+
+
+class Finding(NamedTuple):
+    """One thing looked at. `advice` says what to do where it is not well."""
+
+    name: str
+    is_well: bool
+    found: str
+    advice: str = ""
+
+
+class Diagnosis(NamedTuple):
+    findings: list[Finding]
+    has_database: bool
+
+    @property
+    def is_well(self) -> bool:
+        return all(finding.is_well for finding in self.findings)
+
+
+def examine() -> Diagnosis:
+    """Look at everything; what needs the database only where it answers."""
+    findings = [_versions(), _environment(), _secret(), _demo_keys(), _metrics(), *_folders()]
+    findings += [_broker(), database := _database()]
+    if database.is_well:
+        findings += _of_the_database()
+    findings = [one._replace(advice="") if one.is_well else one for one in findings]
+    return Diagnosis(findings, database.is_well)
+
+
+def _versions() -> Finding:
+    found = f"Headrace {headrace.__version__}, Python {platform.python_version()}"
+    return Finding("versions", True, f"{found}, Django {django.__version__}")
+
+
+def _environment() -> Finding:
+    name = settings.HEADRACE_ENV
+    advice = "Set HEADRACE_ENV to development or production; anything else is development."
+    return Finding("environment", name in ("development", "production"), name, advice)
+
+
+def _secret() -> Finding:
+    given = bool(os.environ.get("DJANGO_SECRET_KEY"))
+    source = "DJANGO_SECRET_KEY" if given else "HEADRACE_HOME/secret_key, made by the service"
+    return Finding("secret key", True, f"from {source}")
+
+
+def _demo_keys() -> Finding:
+    is_on = settings.HEADRACE_DEMO_KEYS
+    advice = "Set HEADRACE_DEMO_KEYS=false: whoever knows a tenant's id has its key."
+    return Finding(
+        "demo keys", not (is_on and settings.PRODUCTION), "on" if is_on else "off", advice
+    )
+
+
+def _metrics() -> Finding:
+    if not settings.PRODUCTION:
+        return Finding("metrics", True, "/metrics is open in development")
+    has_token = bool(settings.HEADRACE_METRICS_TOKEN)
+    found = "/metrics needs the token" if has_token else "none: HEADRACE_METRICS_TOKEN is unset"
+    return Finding("metrics", True, found)
+
+
+def _folders() -> list[Finding]:
+    home, reserve = settings.HEADRACE_HOME, settings.HEADRACE_DISK_RESERVE_BYTES
+    free = shutil.disk_usage(home).free
+    found = f"{home}, {_gigabytes(free)} free, {_gigabytes(reserve)} of it reserved"
+    advice = "Make room, move HEADRACE_HOME, or lower HEADRACE_DISK_RESERVE_BYTES."
+    if not os.access(home, os.W_OK):
+        advice = "Give the folder to the user who runs Headrace."
+    is_well = free > reserve and os.access(home, os.W_OK)
+    return [Finding("home", is_well, found, advice), _logs()]
+
+
+def _logs() -> Finding:
+    folder = settings.HEADRACE_LOGS
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    advice = "Give the folder to the user who runs Headrace, or set HEADRACE_LOGS to another."
+    is_well = existing.is_dir() and os.access(existing, os.W_OK)
+    return Finding("logs", is_well, str(folder / "django.log"), advice)
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / (1 << 30):.1f} GiB"
+
+
+def _broker() -> Finding:
+    url = settings.CELERY_BROKER_URL
+    if not url:
+        return Finding("broker", True, "none: embedded worker")
+    try:
+        with Connection(url, connect_timeout=3) as broker:
+            found = broker.as_uri()  # without the password
+            broker.ensure_connection(max_retries=1, timeout=5)
+    except Exception:  # each kind of broker has errors of its own
+        log.warning("the broker cannot be reached", exc_info=True)
+        advice = "Start it or mend CELERY_BROKER_URL; until then the sweeps find the work."
+        return Finding("broker", False, "does not answer", advice)
+    return Finding("broker", True, found)
+
+
+def _database() -> Finding:
+    place = _place()
+    if connection.vendor == "postgresql":
+        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", 5)
+    try:
+        with isolation.as_owner():
+            connection.ensure_connection()
+            found = f"{place}, {_server_version()}"
+    except Error:
+        log.warning("the database cannot be reached", exc_info=True)
+        advice = "Start it or mend DATABASE_URL or DB_*; the log has the driver's own words."
+        return Finding("database", False, f"{place} cannot be reached", advice)
+    return Finding("database", True, found)
+
+
+def _place() -> str:
+    parts = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"SQLite in {parts['NAME']}"
+    host, port = parts["HOST"] or "the local socket", parts["PORT"] or 5432
+    return f"PostgreSQL, {parts['NAME']} at {host}:{port}"
+
+
+def _server_version() -> str:
+    version: tuple[int, ...] = connection.get_database_version()
+    return f"version {'.'.join(map(str, version))}"
+
+
+def _of_the_database() -> list[Finding]:
+    migrations = _migrations()
+    findings = [migrations]
+    if connection.vendor == "postgresql":
+        findings += [_age(), role := _role(), _budget()]
+        is_ready = migrations.is_well and role.is_well
+    else:
+        is_ready = migrations.is_well
+    return [*findings, _work()] if is_ready else findings
+
+
+def _migrations() -> Finding:
+    with isolation.as_owner():
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    found = f"{len(missing)} to apply" if missing else "all applied"
+    return Finding("migrations", not missing, found, "Run `manage.py migrate`.")
+
+
+def _age() -> Finding:
+    with isolation.as_owner(), connection.cursor() as cursor:
+        cursor.execute("SHOW server_version_num")
+        number = int(cursor.fetchone()[0])
+    advice = "Move to PostgreSQL 15 or later."
+    return Finding("server version", number >= OLDEST_POSTGRESQL, str(number // 10_000), advice)
+
+
+def _role() -> Finding:
+    """Entered as the service does, so that what it may do is what is looked at."""
+    name = settings.HEADRACE_DB_ROLE
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+            )
+            [is_mighty] = cursor.fetchone()
+    except DatabaseError:
+        log.warning("the serving role cannot be entered", exc_info=True)
+        advice = "Run `manage.py migrate`, or what `manage.py create_roles --sql` prints."
+        return Finding("serving role", False, f"{name} cannot be entered", advice)
+    found = "passes" if is_mighty else "is bound by"
+    advice = f"Take SUPERUSER and BYPASSRLS from {name}, or name another role in HEADRACE_DB_ROLE."
+    return Finding("serving role", not is_mighty, f"{name} {found} row-level security", advice)
+
+
+def _budget() -> Finding:
+    with isolation.as_owner(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_connections')::int"
+            " - current_setting('superuser_reserved_connections')::int"
+        )
+        [allowed] = cursor.fetchone()
+    parts = dict(_connections())
+    needed = sum(parts.values())
+    shown = " + ".join(f"{number} {name}" for name, number in parts.items())
+    advice = "Raise max_connections, or run fewer workers (HEADRACE_WORKERS) on this host."
+    found = f"{needed} of {allowed} may be used at once by this host: {shown}"
+    return Finding("connections", needed <= allowed, found, advice)
+
+
+def _connections() -> Iterator[tuple[str, int]]:
+    workers = settings.HEADRACE_WORKERS
+    yield "server threads", (os.cpu_count() or 1) * settings.HEADRACE_THREADS
+    yield "workers", workers
+    yield "heartbeats", workers
+    yield "commands", SPARE_CONNECTIONS
+
+
+def _work() -> Finding:
+    live, lag = backlog.live(), backlog.lag_seconds()
+    if not lag:
+        return Finding("workers", True, f"{live} jobs are running, none waits")
+    found = f"{live} jobs are running, the oldest that could has waited {lag:.0f} s"
+    advice = "Start a worker (`manage.py serve` has one); `headrace jobs list` shows what waits."
+    return Finding("workers", bool(live) or lag < LONG_SECONDS, found, advice)

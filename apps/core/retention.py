@@ -1,0 +1,95 @@
+"""Retention: a job removes what is not kept any longer, in batches that a kill may end anywhere.
+
+A step does one batch, in a transaction whose last statement is
+the fence: a worker that lost the job removes nothing. What is left is found by asking again, so
+nothing has to be remembered between two batches, nor between two claims.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID, uuid5
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import CombinedExpression, Value
+from django.db.models.functions import Now
+
+from apps.core import jobs
+from apps.core.jobs import ACTIVE, Lease
+from apps.core.models import IdempotencyKey, Job, JobState, Priority
+from headrace.pipeline.dialects import dialect
+from headrace.pipeline.errors import FailureCode, Permanent
+
+CLEANUP = "cleanup"
+NOBODY = UUID(int=0)
+SUBJECT = uuid5(NOBODY, CLEANUP)
+BATCH = 500  # rows; SQLite's write transactions stay near 10 ms
+
+Step = Callable[[Lease], bool]  #: does a batch; False once there was nothing to do
+STEPS: list[Step] = []
+
+
+def add_steps(*steps: Step) -> None:
+    """Let cleanups do these too, after those that they do already."""
+    STEPS.extend(steps)
+
+
+def ago(**duration: float) -> CombinedExpression:
+    """The database's time so long before now."""
+    return Now() - Value(timedelta(**duration))
+
+
+def sweep() -> None:
+    """Queue a cleanup if the last one is long enough ago; one that waited as long is urgent."""
+    period = ago(seconds=settings.HEADRACE_CLEANUP_SECONDS)
+    own = Job.objects.filter(kind=CLEANUP, subject=SUBJECT)
+    if not own.filter(Q(state__in=ACTIVE) | Q(ended_at__gte=period)).exists():
+        jobs.enqueue(CLEANUP, SUBJECT, NOBODY, priority=Priority.LOW)
+    # Or a queue that is never empty would keep everything for ever.
+    late = own.filter(state=JobState.QUEUED, priority=Priority.LOW, created_at__lt=period)
+    if late.exists():
+        late.update(priority=Priority.NORMAL)
+
+
+def process(lease: Lease) -> None:
+    """The job: every step until nothing is left. Raises GiveBack when others should have a turn."""
+    for step in STEPS:
+        while step(lease):
+            lease.check()
+            if lease.is_tired:
+                raise jobs.GiveBack
+            time.sleep(dialect(connection.vendor).pause_seconds)
+    with transaction.atomic(durable=True):
+        lease.end(JobState.DONE)
+
+
+def give_up(lease: Lease, failure: Permanent) -> None:
+    """The next cleanup finds what this one left."""
+    is_poison = failure.code is FailureCode.QUARANTINED
+    with transaction.atomic(durable=True):
+        lease.end(JobState.QUARANTINED if is_poison else JobState.FAILED, failure.code)
+
+
+def remove(rows: QuerySet, lease: Lease) -> bool:
+    """Delete a batch of the rows, for steps; False if there was none."""
+    keys = list(rows.order_by().values_list("pk", flat=True)[:BATCH])
+    if keys:
+        with transaction.atomic(durable=True):
+            # Not delete(), which would look for rows that refer to these and delete them too.
+            rows.filter(pk__in=keys)._raw_delete(rows.db)
+            lease.fence()
+    return bool(keys)
+
+
+def remove_idempotency_keys(lease: Lease) -> bool:
+    """Keys that replay no answer any longer."""
+    cutoff = ago(hours=settings.HEADRACE_IDEMPOTENCY_HOURS)
+    return remove(IdempotencyKey.objects.filter(created_at__lt=cutoff), lease)
+
+
+def remove_jobs(lease: Lease) -> bool:
+    """Jobs that ended long ago."""
+    ended = Job.objects.exclude(state__in=ACTIVE)
+    return remove(ended.filter(ended_at__lt=ago(days=settings.HEADRACE_JOB_DAYS)), lease)
