@@ -3,8 +3,12 @@
 It is the second opinion on winners and outcomes: promotion as it is meant, without SQL. Natural
 keys are the one exception to "row after row": who holds one is decided before any row of the
 file is written (docs/discussions.md), by the table first, then by the line.
+
+`final_rows` looks at an end instead of a road: what must be there, in whatever order the files
+were processed.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +18,7 @@ from tests.records import Record, meaning
 
 @dataclass
 class Stored:
-    sequence: tuple[int, int]
+    sequence: tuple[int, int] | int
     values: Record
 
 
@@ -101,6 +105,37 @@ class ReferenceLoader:
                     break
                 refused.add(line)
         _settle(staged, outcomes, "rejected", refused)
+
+
+@dataclass(frozen=True)
+class SentLine:
+    """A line that landed or was superseded; `sequence` orders it among all of its tenant."""
+
+    sequence: int
+    outcome: str
+    values: Record
+
+
+def final_rows(entity: Entity, lines: Collection[SentLine]) -> dict[str, Record]:
+    """The rows that a type's lines leave, by key, whatever the order they were processed in.
+
+    The newest line of a key has the last word on the fields that it brings; that needs no
+    outcome. For the other fields the outcomes say which line made the row, and which changed it:
+    an older line that came late was superseded whole, one that came in time was not.
+    """
+    rows: dict[str, Stored] = {}
+    ordered = sorted(lines, key=lambda line: line.sequence)
+    for outcome in ("inserted", "updated"):
+        for line in ordered:
+            if line.outcome == outcome:
+                _write(entity, rows, line.sequence, line.values)
+    newest = {line.values[entity.key]: line for line in ordered}
+    for key, line in newest.items():
+        if key in rows:
+            rows[key].values |= line.values
+        else:
+            _write(entity, rows, line.sequence, line.values)
+    return {key: row.values for key, row in rows.items()}
 
 
 def _by_place(entity: Entity, rows, staged):
