@@ -1,5 +1,8 @@
-"""`headrace …`: the commands that need no service on this machine."""
+"""`headrace …`: the generator, the client, and the way to the service on this machine."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +20,44 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(ingest)
+
+# Their options are the service's own; `--help` is handed on too.
+_HANDED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+@app.command(context_settings=_HANDED_ON)
+def doctor(context: typer.Context) -> None:
+    """Say what of the service on this machine is configured, reachable and missing."""
+    _hand_on("doctor", context.args)
+
+
+@app.command(context_settings=_HANDED_ON)
+def jobs(context: typer.Context) -> None:
+    """Look at the jobs of the service on this machine: list, retry, quarantine, release."""
+    _hand_on("jobs", context.args)
+
+
+def _hand_on(command: str, arguments: list[str]) -> None:
+    """Let the service do it: the library does not know its host."""
+    program = _manage()
+    if program is None:
+        print(
+            f"headrace {command} needs the service, and only the library is installed here:"
+            " run it in a checkout, where manage.py is beside the folder headrace",
+            file=sys.stderr,
+        )
+        raise typer.Exit(2)
+    # In the service's folder, which relative settings (HEADRACE_HOME) refer to.
+    done = subprocess.run([sys.executable, program, command, *arguments], cwd=program.parent)
+    raise typer.Exit(done.returncode)
+
+
+def _manage() -> Path | None:
+    """`manage.py` of the checkout at hand, or of the one that this library is part of."""
+    for checkout in (Path.cwd(), Path(headrace.__file__).resolve().parent.parent):
+        if (checkout / "manage.py").is_file() and (checkout / "headrace").is_dir():
+            return checkout / "manage.py"
+    return None
 
 
 def _show_version(wanted: bool) -> None:

@@ -30,6 +30,7 @@ _NOT_COPIED = (
     ".*_cache",
     "__pycache__",
     "generated_data",
+    "logs",
     "*.egg-info",
 )
 _READY = 'until curl -fs "http://localhost:$PORT/health/ready" > ready.json; do sleep 0.1; done'

@@ -2,7 +2,8 @@
 of files to send to it.
 
 It can be told to fail: `faults` are taken one by one by the files that arrive, `hold` stops an
-arriving file until it is set, and `keys`, `rejects`, `parked` bend the answers.
+arriving file until it is set, and `keys`, `rejects`, `parked` bend the answers. Each of `cuts`
+ends a download of `records` after so many bytes.
 """
 
 import gzip
@@ -40,6 +41,9 @@ class IngestServer(ThreadingHTTPServer):
         self.faults: list[Any] = []  # DROP_MIDWAY, DROP_ANSWER or (status, headers, problem)
         self.keys: set[str] | None = None
         self.rejects: dict[str, int] = {}
+        self.records = b""
+        self.cuts: list[int] = []
+        self.ranges: list[str | None] = []  # as they were asked for
         self.parked: list[int] = []  # parked lines at each look, the last one for good
         self.hold_from: int | None = None
         self.hold = threading.Event()
@@ -79,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._problem(404, "not_found", "no such upload")
         elif what == "status":
             self._status(token)
+        elif "form=records" in what:
+            self._records()
         else:
             self._answer(200, self._reject_lines(token))
 
@@ -211,6 +217,20 @@ class _Handler(BaseHTTPRequestHandler):
             "reject_codes": {"bad_number": sums["rejected"]} if sums["rejected"] else {},
             "chunks": [{**chunk, "status": "completed"} for chunk in chunks],
         }
+
+    def _records(self) -> None:
+        asked = self.headers["Range"]
+        self.server.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        part = self.server.records[start:]
+        cut = self.server.cuts.pop(0) if self.server.cuts else len(part)
+        self.send_response(206 if asked else 200)
+        self.send_header("ETag", '"these"')
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part[:cut])
+        if cut < len(part):
+            self._hang_up()
 
     def _reject_lines(self, token: str) -> bytes:
         reject = {"line": 2, "offset": 10, "stage": "check", "code": "bad_number", "field": "price"}

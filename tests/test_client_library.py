@@ -4,9 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from headrace.client import HeadraceClient, errors, keys, plan, tenant_run
+from headrace.client import HeadraceClient, errors, keys, plan, rejected, tenant_run
+from headrace.client.answers import ChunkStatus, Outcomes
 from headrace.client.journal import Journal, JournalError
 from headrace.entities import ENTITIES
 from tests.ingest_server import ANN, BEN, IngestServer, data_folder, serving, write
@@ -92,6 +94,43 @@ def test_the_library_opens_sends_and_reads_back(server: IngestServer, data: Path
             client.send_file(path, "unknown")
     problem = refused.value
     assert (problem.code, problem.status, problem.retryable) == ("not_found", 404, False)
+
+
+def test_a_download_of_rejects_goes_on_where_it_broke(server: IngestServer, tmp_path: Path) -> None:
+    server.records, server.cuts = b"0123456789" * 1000, [4_000, 0, 3_000]
+    path = tmp_path / "orders.rejects.ndjson"
+    with HeadraceClient(server.url, f"api_key_{ANN}") as client:
+        client.download_rejects(client.open_upload().upload_token, 1, path)
+    assert server.ranges == [None, "bytes=4000-", "bytes=4000-", "bytes=7000-"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == server.records
+
+
+def test_a_download_of_rejects_that_never_ends_leaves_nothing(
+    server: IngestServer, tmp_path: Path
+) -> None:
+    server.records, server.cuts = b"0123456789", [0] * 99
+    with HeadraceClient(server.url, f"api_key_{ANN}", retry_for=1) as client:
+        token = client.open_upload().upload_token
+        with pytest.raises(errors.Unreachable):
+            client.download_rejects(token, 1, tmp_path / "orders.rejects.ndjson")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mended_files_are_found_and_two_of_one_name_stay_apart(tmp_path: Path) -> None:
+    one = ChunkStatus(1, f"orders_{ANN}_chunk_0001.ndjson.gz", "orders", "", outcomes=Outcomes(0))
+    chunks = [msgspec.structs.replace(one, outcomes=Outcomes(rejected=n)) for n in (1, 0, 2)]
+    names = [name for _, name in rejected.files_of(chunks)]
+    stem = f"orders_{ANN}_chunk_0001.rejects"
+    assert names == [f"{stem}.ndjson", f"{stem}-2.ndjson"]
+    for name in names:
+        write(tmp_path / name, 1)
+    (tenant,) = plan.read(tmp_path).tenants
+    assert [(file.entity, file.name) for file in tenant.files] == [
+        ("orders", name) for name in sorted(names)
+    ]
+    again = [msgspec.structs.replace(chunk, filename=names[1]) for chunk in chunks]
+    assert [name for _, name in rejected.files_of(again)] == names
 
 
 def test_a_conflict_in_flight_is_retried_until_patience_ends(

@@ -18,7 +18,8 @@ from headrace.pipeline.report import Outcome
 from tests import conftest, documents
 from tests.documents import PAGES, ROOT, Block, Clone
 
-COMMANDS = ["README.md", "docs/quickstart.md"]
+COMMANDS = ["README.md", "docs/quickstart.md", "docs/mending.md", "docs/operations.md"]
+ON_POSTGRESQL = ["README.md", "docs/quickstart.md"]
 NOT_RUN = {"make test": "it is the run that this test is part of"}
 PRINTED = {
     "README.md": ["Every line is accounted for.", "exit code 1", '"code": "required"'],
@@ -29,6 +30,8 @@ PRINTED = {
         '"code": "bad_number"',
         '"code": "natural_key_taken"',
     ],
+    "docs/mending.md": ["exit code 1", '"_code":"bad_json"', "all mended", "the same bytes"],
+    "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }
 HOSTS = {"localhost:8000", "keepachangelog.com", "semver.org"}
 TEXTS = [*PAGES, ".env.example", ".ci/run", "Makefile", "pyproject.toml"]
@@ -87,7 +90,7 @@ def test_the_commands_of_a_document_run_as_they_are_pasted(page: str, clone: Clo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", COMMANDS)
+@pytest.mark.parametrize("page", ON_POSTGRESQL)
 def test_the_commands_for_postgresql_run_as_the_documented_user(
     page: str, clone: Clone, documented_user: str, postgresql_server: str
 ):

@@ -90,6 +90,7 @@ def test_the_status_of_a_finished_upload_accounts_for_every_line(shop):
     assert status == {
         "upload_token": token,
         "status": "completed_with_rejects",
+        "accepts_files": True,
         "finished": True,
         "files": {"received": 2, "finished": 2, "failed": 0},
         "bytes_received": first["bytes"] + second["bytes"],
@@ -104,6 +105,19 @@ def test_the_status_of_a_finished_upload_accounts_for_every_line(shop):
         },
         "eta_seconds": 0.0,
         "reject_codes": {"bad_uuid": 1},
+        "reject_groups": [
+            {
+                "code": "bad_uuid",
+                "field": "customer_id",
+                "lines": 1,
+                "sample": {
+                    "chunk_id": second["chunk_id"],
+                    "line": 3,
+                    "value": "7",
+                    "message": "line 3, customer_id: expected a dashed UUID",
+                },
+            }
+        ],
         "unknown_keys": {},
         "chunks": [
             chunk_status(first, "completed", 1, inserted=1),

@@ -1,8 +1,10 @@
 """Uploads to their end: limits, all or nothing, complete, cancel, resume, expiry; parked lines."""
 
 import gzip
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -386,3 +388,75 @@ def test_the_disk_keeps_a_reserve(tmp_path):
         assert (response.status_code, response.json()["code"]) == (507, "store_full")
         assert response.headers["Retry-After"] == "30"
         assert stored_objects(merchant) == []
+
+
+def test_bodies_never_take_the_last_threads(tmp_path):
+    with service.running(tmp_path, HEADRACE_WORKERS="0", HEADRACE_THREADS="5") as running:
+        merchant = running.add_tenant()
+        slow: list[socket.socket] = []
+        try:
+            _hold_all_seats(merchant, slow)
+            response = merchant.send("customers.ndjson", sound(1))
+            assert (response.status_code, response.json()["code"]) == (503, "busy")
+            assert response.headers["Retry-After"] == "1"
+            for _ in range(10):
+                assert merchant.request("GET", "/ingest/sessions/").status_code == 200
+        finally:
+            for connection in slow:
+                connection.close()
+        end = time.monotonic() + 20
+        while merchant.send("customers.ndjson", sound(1)).status_code != 201:
+            assert time.monotonic() < end
+
+
+def _open_body(merchant: Merchant, *, sent: bytes = b"{") -> socket.socket:
+    """A request whose body does not go on."""
+    connection = socket.create_connection(("127.0.0.1", merchant.service.port))
+    head = "POST /api/v1/ingest/comprehensive/ HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"X-API-Key: {merchant.key}\r\nIdempotency-Key: {uuid4().hex}\r\n"
+    head += "X-Filename: customers.ndjson\r\nContent-Length: 1000000\r\n\r\n"
+    connection.sendall(head.encode() + sent)
+    return connection
+
+
+def _hold_all_seats(merchant: Merchant, slow: list[socket.socket]) -> None:
+    """Hold bodies open until every process refuses more: which one takes them is chance."""
+    end, refused = time.monotonic() + 60, 0
+    while refused < 20:
+        assert time.monotonic() < end
+        if merchant.send("customers.ndjson", sound(1)).status_code == 503:
+            refused += 1
+        else:
+            refused = 0
+            slow.append(_open_body(merchant))
+
+
+def test_a_body_that_brings_nothing_is_given_up(tmp_path):
+    with service.running(
+        tmp_path, HEADRACE_WORKERS="0", HEADRACE_BODY_SILENCE_SECONDS="1"
+    ) as running:
+        merchant = running.add_tenant()
+        with _open_body(merchant) as connection:
+            connection.settimeout(20)
+            answer = connection.makefile("rb").read()  # it is closed, or this would not end
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b'"code":"too_slow"' in answer.replace(b" ", b"")
+        assert stored_objects(merchant) == []
+
+
+def test_a_body_that_trickles_is_given_up(tmp_path):
+    with service.running(
+        tmp_path,
+        HEADRACE_WORKERS="0",
+        HEADRACE_BODY_SILENCE_SECONDS="2",
+        HEADRACE_MIN_BYTES_PER_SECOND="200000",
+    ) as running:
+        merchant = running.add_tenant()
+        with _open_body(merchant) as connection:
+            connection.settimeout(0.1)
+            answer, end = b"", time.monotonic() + 30
+            while not answer and time.monotonic() < end:
+                with suppress(TimeoutError, BrokenPipeError):
+                    connection.sendall(b"x" * 20)
+                    answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408 ")

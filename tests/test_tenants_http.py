@@ -31,11 +31,15 @@ OPERATIONS = {
     ("get", "/health/"): "open",
     ("get", "/health/live"): "open",
     ("get", "/health/ready"): "open",
+    ("get", "/metrics"): "open",
     ("post", "/api/v1/ingest/comprehensive/"): "key",
     ("post", "/api/v1/ingest/orders/"): "key",
     ("get", "/api/v1/ingest/sessions/"): "key",
     ("post", "/api/v1/ingest/sessions/"): "key",
     ("get", "/api/v1/ingest/sessions/{token}/status/"): "token",
+    ("post", "/api/v1/ingest/sessions/{token}/complete/"): "token",
+    ("post", "/api/v1/ingest/sessions/{token}/cancel/"): "token",
+    ("post", "/api/v1/ingest/sessions/{token}/resume/"): "token",
     ("get", "/api/v1/ingest/sessions/{token}/rejects/"): "token",
 }
 # Pages for people, and the document itself.

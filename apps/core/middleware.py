@@ -2,6 +2,7 @@
 
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,6 +48,7 @@ class ReadToTheEnd:
     """Reads what a refused request still sends, up to DRAINED bytes or for DRAIN_SECONDS.
 
     A connection that is closed on unread bytes is reset, and the sender may never see the answer.
+    What comes later is not waited for: the server would discard it in a thread of its own time.
     """
 
     DRAINED = 32 << 20
@@ -64,10 +66,14 @@ class ReadToTheEnd:
 
     def _drain(self, request: HttpRequest) -> None:
         left, end = self.DRAINED, time.monotonic() + self.DRAIN_SECONDS
-        if socket := request.META.get("gunicorn.socket"):
-            socket.settimeout(self.DRAIN_SECONDS)
+        connection = request.META.get("gunicorn.socket")
+        if connection:
+            connection.settimeout(self.DRAIN_SECONDS)
         with suppress(Exception):  # the server's own kinds: the sender went away
             while left > 0 and time.monotonic() < end:
                 if not (block := request.META["wsgi.input"].read(self.BLOCK)):
-                    break
+                    return
                 left -= len(block)
+        if connection:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)

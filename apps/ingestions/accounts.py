@@ -27,7 +27,6 @@ from headrace.pipeline.report import (
     unpack_segment,
 )
 
-
 Expiries = Mapping[int, datetime]  #: until when lines may wait
 
 

@@ -2,12 +2,12 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Q, Sum
+from django.http import StreamingHttpResponse
 
 from apps.core.problems import Problem
 from apps.ingestions.models import Chunk
@@ -19,12 +19,21 @@ _seats = threading.BoundedSemaphore(max(1, settings.HEADRACE_THREADS - FREE_THRE
 
 
 class Seat:
-    """One of the threads of this process that bodies and downloads may hold."""
+    """One of the threads of this process that bodies and downloads may hold.
+
+    Raises Problem if all are taken.
+    """
 
     def __init__(self) -> None:
         if not _seats.acquire(blocking=False):
             raise Problem("busy", "Send the same request again in a moment.")
         self._is_held = True
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
     def leave(self) -> None:
         if self._is_held:
@@ -32,28 +41,27 @@ class Seat:
             _seats.release()
 
 
-@contextmanager
-def seat() -> Iterator[None]:
-    """Hold a seat while a body is read. Raises Problem if all are taken."""
-    taken = Seat()
+def seated(answer: Callable[[], StreamingHttpResponse]) -> StreamingHttpResponse:
+    """A download that holds a seat until it ends or is closed, begun or not. Raises Problem."""
+    seat = Seat()
     try:
-        yield
-    finally:
-        taken.leave()
+        response = answer()
+    except BaseException:
+        seat.leave()
+        raise
+    response.streaming_content = _Seated(iter(response), seat)
+    return response
 
 
-class Seated:
-    """A stream that holds a seat until it ends or is closed, begun or not."""
+class _Seated:
+    """The server closes a response in any case, but a generator only if it was begun."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._seat = Seat()
+    def __init__(self, blocks: Iterable[bytes], seat: Seat) -> None:
         self._blocks = blocks
+        self._seat = seat
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._blocks
-        finally:
-            self._seat.leave()
+        return iter(self._blocks)
 
     def close(self) -> None:
         self._seat.leave()

@@ -4,8 +4,11 @@ Operator's note: with `Transfer-Encoding: chunked` Django's `request.read()` giv
 the server's own stream is read.
 """
 
+import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -184,46 +187,75 @@ def check_size(size: int) -> None:
 
 
 def _incoming(request: HttpRequest) -> Iterator[bytes]:
-    stream, pace = request.META["wsgi.input"], _Pace(request)
     length = request.META.get("CONTENT_LENGTH")
     left = int(length) if length else None
     check_size(left or 0)
-    while left != 0:
-        try:
-            block = stream.read(BLOCK if left is None else min(BLOCK, left))
-        except TimeoutError:
-            raise _too_slow() from None
-        except Exception:  # the server's own kinds: the sender went away or broke the coding
-            raise Problem("invalid_request", "The body ends too early.") from None
-        if not block:
-            break
-        pace.check(len(block))
-        yield block
-        left = None if left is None else left - len(block)
+    with _Pace(request) as pace:
+        while left != 0:
+            block = pace.read(BLOCK if left is None else min(BLOCK, left))
+            if not block:
+                break
+            yield block
+            left = None if left is None else left - len(block)
     if left:
         raise Problem("invalid_request", "The body ends before its Content-Length.")
 
 
 class _Pace:
-    """A body that trickles holds a thread for ever: it has to keep a minimum rate.
+    """Reads a body that must not hold its thread for ever: it has to keep a minimum rate.
 
-    Operator's note: the server gives the connection's socket as `gunicorn.socket`; where it does
-    not, only the rate of what arrives is looked at.
+    Operator's note: a read returns when its block is full, however slowly it fills. So a thread
+    beside it shuts the socket, which the server gives as `gunicorn.socket`, when the block could
+    not be in time any more. Silence ends the read by the socket's own timeout.
     """
 
     def __init__(self, request: HttpRequest) -> None:
+        self._stream = request.META["wsgi.input"]
+        self._socket: Any = request.META.get("gunicorn.socket")
         self._started = time.monotonic()
         self._bytes = 0
-        if socket := request.META.get("gunicorn.socket"):
-            socket.settimeout(settings.HEADRACE_BODY_SILENCE_SECONDS)
+        self._is_over = threading.Event()
+        self._is_shut = False
 
-    def check(self, size: int) -> None:
-        self._bytes += size
-        seconds = time.monotonic() - self._started - settings.HEADRACE_BODY_SILENCE_SECONDS
-        if seconds > 0 and self._bytes < seconds * settings.HEADRACE_MIN_BYTES_PER_SECOND:
+    def __enter__(self) -> "_Pace":
+        if self._socket is not None:
+            self._socket.settimeout(settings.HEADRACE_BODY_SILENCE_SECONDS)
+            threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+
+    def read(self, size: int) -> bytes:
+        try:
+            block: bytes = self._stream.read(size)
+        except TimeoutError:
+            raise _too_slow() from None
+        except Exception:  # the server's own kinds: the sender went away or broke the coding
+            raise _too_slow() if self._is_shut else _too_early() from None
+        if self._is_shut:
             raise _too_slow()
+        self._bytes += len(block)
+        return block
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(max(0, self._deadline() - time.monotonic())):
+            if time.monotonic() > self._deadline():
+                self._is_shut = True
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RD)
+                return
+
+    def _deadline(self) -> float:
+        """When even a full block would be too little on average."""
+        seconds = (self._bytes + BLOCK) / settings.HEADRACE_MIN_BYTES_PER_SECOND
+        return self._started + settings.HEADRACE_BODY_SILENCE_SECONDS + seconds
 
 
 def _too_slow() -> Problem:
     rate = settings.HEADRACE_MIN_BYTES_PER_SECOND
     return Problem("too_slow", f"Send at least {rate:,} bytes a second, or smaller files.")
+
+
+def _too_early() -> Problem:
+    return Problem("invalid_request", "The body ends too early.")

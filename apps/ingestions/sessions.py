@@ -131,8 +131,10 @@ def resume(upload: Upload, limits: Mapping[str, Any]) -> int:
 
 
 def retry(chunk: UUID) -> bool:
-    """Queue a file again for an operator. False if it is not broken, or not there."""
-    found = Chunk.objects.filter(pk=chunk).defer("outcomes").first()
+    """Queue a file again for an operator. False if it is not broken, not there, or its upload is
+    cancelled, which its sender takes back with a resume.
+    """
+    found = Chunk.objects.filter(pk=chunk, upload__cancelled_at=None).defer("outcomes").first()
     return found is not None and resume_chunk(found)
 
 

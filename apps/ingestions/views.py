@@ -75,7 +75,7 @@ class Files(APIView):
         key = idempotency.read_key(tenant, "file", request.headers.get("Idempotency-Key"))
         if key is None:
             raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
-        with admission.seat():
+        with admission.Seat():
             delivery = services.Delivery(
                 tenant=tenant,
                 key=key,
@@ -194,7 +194,7 @@ class Rejects(APIView):
             (200, "application/x-ndjson"): shapes.RejectedLine,
             (200, "text/csv"): OpenApiTypes.STR,
             (206, "application/x-ndjson"): OpenApiTypes.BINARY,
-            **dict.fromkeys((400, 401, 404, 410, 416), PROBLEM),
+            **dict.fromkeys((400, 401, 404, 410, 416, 503), PROBLEM),
         },
     )
     def get(self, request: Request, token: str) -> HttpResponseBase:
@@ -207,7 +207,9 @@ class Rejects(APIView):
                 "Send form=report, or form=records with format=ndjson or format=csv.",
             )
         wanted = rejects.Asked(form, _uuid(asked.get("chunk")), asked.get("code"))
-        return ranges.answer(_plain(request), rejects.download(upload, wanted))
+        return admission.seated(
+            lambda: ranges.answer(_plain(request), rejects.download(upload, wanted))
+        )
 
 
 def _options(request: Request, shape: type[Serializer]) -> dict[str, Any]:

@@ -59,6 +59,13 @@ def ingest(
             min=0, metavar="SECONDS", help="How long to watch parked lines that no longer wake."
         ),
     ] = 10.0,
+    rejects_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Wait, and write the rejected lines there, to be mended and sent again.",
+        ),
+    ] = None,
 ) -> None:
     """Send a folder of data files to a Headrace server.
 
@@ -67,14 +74,19 @@ def ingest(
     Each tenant's files make one upload. A run that was interrupted
     continues when the same command is given again, and sends nothing twice.
 
+    With --rejects-out each file that had rejected lines leaves
+    <its name>.rejects.ndjson there. Mend it and give its folder as --data-dir.
+
     Exit codes: 0 all landed (or, without waiting, accepted);
     1 lines rejected or parked, or a file failed; 2 usage, or nothing to send;
     3 cannot connect; 4 key refused; 130 interrupted.
     """
     _check_url(api_url)
-    options = Options(api_url, wait_for_completion, jobs, retry_for, parked_grace)
+    waits = wait_for_completion or rejects_out is not None
+    options = Options(api_url, waits, jobs, retry_for, parked_grace, rejects_out)
     try:
         to_send = plan.read(data_dir, tenant_id)
+        _check_rejects_folder(rejects_out, data_dir)
         chosen = keys.choose([one.tenant_id for one in to_send.tenants], api_key, keys_file)
         _tell(*tables.skipped_lines(to_send.skipped))
         if dry_run:
@@ -155,6 +167,18 @@ def _check_url(api_url: str) -> None:
         raise typer.BadParameter(
             f"{api_url} is not of the form http://host:port", param_hint="--api-url"
         )
+
+
+def _check_rejects_folder(folder: Path | None, data_dir: Path) -> None:
+    """Make the folder. Raises PlanError before anything is sent."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise plan.PlanError(f"cannot make the folder {folder}: {error}") from error
+    if folder.resolve() == data_dir.resolve():
+        raise plan.PlanError("--rejects-out needs another folder than --data-dir")
 
 
 def _tell(*lines: str) -> None:

@@ -20,6 +20,7 @@ import msgspec
 import headrace
 from headrace.client import errors
 from headrace.client.answers import AcceptedFile, Reject, Upload, UploadStatus
+from headrace.client.rejected import Download
 from headrace.client.retries import OnRetry, Patience, patiently
 
 T = TypeVar("T")
@@ -150,6 +151,35 @@ class HeadraceClient:
             raise errors.of_transport(error) from error
         finally:
             response.close()
+
+    def download_rejects(self, upload_token: str, chunk_id: int | str, path: Path) -> None:
+        """Write a chunk's refused records to `path`, as NDJSON to mend and send again.
+
+        Streamed; a stream that breaks is continued, and `path` is there whole or not at all.
+        Raises OSError if it cannot be written.
+        """
+        place = f"/ingest/sessions/{quote(upload_token, safe='')}/rejects/"
+        query = f"?form=records&chunk={quote(str(chunk_id), safe='')}"
+        patience = self._patience()
+        with Download(path) as download:
+            self._patiently(patience, lambda: self._take(download, place + query, patience.moved))
+
+    def _take(self, download: Download, path: str, moved: Callable[[], None]) -> httpx2.Response:
+        headers = {"Accept-Encoding": "identity", **download.headers}
+        try:
+            response = self._ask("GET", path, headers=headers, stream=True)
+        except errors.Refused as error:
+            if error.status != httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            download.start_anew()  # all had come but the end of the answer
+            raise errors.Unreachable(error.code, error.detail, status=error.status) from error
+        try:
+            download.take(response, moved)
+        except httpx2.TransportError as error:
+            raise errors.of_transport(error) from error
+        finally:
+            response.close()
+        return response
 
     def _send_body(
         self,

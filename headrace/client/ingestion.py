@@ -27,13 +27,17 @@ _SLOWEST_LOOK = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run. `jobs` counts files at once; `retry_for` and `parked_grace` are seconds."""
+    """How to run. `jobs` counts files at once; `retry_for` and `parked_grace` are seconds.
+
+    `rejects_out` is an existing folder for refused records, which only a run that waits knows.
+    """
 
     api_url: str
     wait: bool = False
     jobs: int = 2
     retry_for: float = http.RETRY_FOR
     parked_grace: float = 10.0
+    rejects_out: Path | None = None
 
 
 class Ingestion:
@@ -87,6 +91,7 @@ class Ingestion:
             self._send()
             if self.options.wait:
                 self._wait()
+                self._fetch_rejects()
             # Not before all tenants are through: an interrupted run must continue for all.
             for run in self.runs:
                 run.close_journal(landed=self.options.wait)
@@ -137,6 +142,12 @@ class Ingestion:
             if moving:
                 time.sleep(pause)
             pause = min(_SLOWEST_LOOK, pause * 1.5)
+
+    def _fetch_rejects(self) -> None:
+        folder = self.options.rejects_out
+        if folder is not None:
+            for run in self.runs:
+                run.fetch_rejects(folder)
 
 
 def in_parallel(work: Callable[[T], None], tasks: Iterator[T], jobs: int) -> None:

@@ -13,7 +13,10 @@ ENDINGS = (".ndjson", ".ndjson.gz")
 NAME_SHAPE = "<entity>_<tenant-uuid>[_chunk_NNNN].ndjson[.gz]"
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_NAME = re.compile(rf"(?P<entity>.+?)_(?P<tenant>{_UUID})(_chunk_\d+)?(?P<ending>\..*)?", re.I)
+_REJECTS = r"(\.rejects(-\d+)?)?"  # refused lines that were mended (rejected.py)
+_NAME = re.compile(
+    rf"(?P<entity>.+?)_(?P<tenant>{_UUID})(_chunk_\d+)?{_REJECTS}(?P<ending>\..*)?", re.I
+)
 _HAS_UUID = re.compile(rf"_{_UUID}", re.I)
 _LOAD_ORDER = {entity.name: number for number, entity in enumerate(ENTITIES)}
 

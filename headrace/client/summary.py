@@ -48,6 +48,7 @@ class TenantAccount(msgspec.Struct):
     continued: bool
     status: str | None
     rejects_url: str
+    rejects_files: list[str]
     journal: str
     files: FileTally
     entities: dict[str, EntityAccount]
@@ -156,6 +157,7 @@ def _tenant(run: TenantRun) -> TenantAccount:
         rejects_url=f"{run.client.base_url}/ingest/sessions/{run.token}/rejects/"
         if run.token
         else "",
+        rejects_files=[str(path) for path in run.rejects_files],
         journal=str(run.journal.path),
         files=FileTally(
             len(run.tenant.files), len(run.sent), len(run.already_accepted), len(failures)

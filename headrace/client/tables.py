@@ -91,6 +91,7 @@ def _remarks(tenant: TenantAccount) -> list[str]:
         codes = ", ".join(f"{code} {count:,}" for code, count in tenant.reject_codes.items())
         lines.append(f"{outcomes.rejected:,} lines rejected: {codes}")
         lines.append(f'  see each: curl -H "X-API-Key: $API_KEY" {tenant.rejects_url}')
+        lines += [f"  to mend and send again: {path}" for path in tenant.rejects_files]
     if outcomes and outcomes.parked:
         lines.append(f"{outcomes.parked:,} lines parked ({_parked_in(tenant)}):")
         lines.append("  the row they refer to is unknown; they land by themselves when it arrives")

@@ -3,8 +3,9 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from headrace.client import errors, http
+from headrace.client import errors, http, rejected
 from headrace.client.answers import UploadStatus
 from headrace.client.journal import Journal
 from headrace.client.plan import DataFile, TenantFiles
@@ -57,6 +58,7 @@ class TenantRun:
     failures: list[Failure] = field(default_factory=list)
     refusal: errors.HeadraceError | None = None
     status: UploadStatus | None = None
+    rejects_files: list[Path] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -113,6 +115,24 @@ class TenantRun:
             self.failures.append(Failure("", error.code, f"its status: {error.detail}"))
             return True
         return self.status.finished and self.grace.is_over(self.status.outcomes.parked)
+
+    def fetch_rejects(self, folder: Path) -> None:
+        """Write each chunk's refused records into `folder`. Raises Unreachable; keeps other
+        failures. A file that is there already stays: somebody may be mending it."""
+        for chunk, name in rejected.files_of(self.status.chunks if self.status else []):
+            path = folder / name
+            try:
+                if path.exists():
+                    self.progress.note(f"{path} is there already and was left as it is")
+                else:
+                    self.client.download_rejects(self.token, chunk.chunk_id, path)
+                self.rejects_files.append(path)
+            except errors.Unreachable:
+                raise
+            except OSError as error:
+                self.failures.append(Failure(name, "unwritable", str(error)))
+            except errors.HeadraceError as error:
+                self.failures.append(Failure(name, error.code, f"its rejects: {error.detail}"))
 
     def close_journal(self, landed: bool) -> None:
         """Let the next run open a new upload, if this one has every file; `landed` says that

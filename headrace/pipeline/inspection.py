@@ -6,7 +6,9 @@ clean lines away from it.
 
 import json
 import re
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import chain, islice, starmap
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -18,9 +20,12 @@ from headrace.pipeline.values import JsonNumber, Refused
 from headrace.schema import Before, Check, Entity, Field, MinimumWhen
 
 NULL = r"\N"
+MAX_FAULTS = 20  # of one line: a mebibyte has room for 100,000 repeated keys
 # Possessive: one that may go back keeps 100 bytes of state for every character of a string.
-_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"')
+# A string without an end goes to the line's: else each quote in it would be tried as a start.
+_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"?')
 _BRACKETS = re.compile(r"[\[\]{}]")
+_CONSTANTS = frozenset(("NaN", "Infinity", "-Infinity"))
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
@@ -142,8 +147,8 @@ class _Reading:
 
     def __init__(self, line: bytes) -> None:
         self._text = _decoded(line)
-        self._repeated: list[str] = []
-        self._constants: list[str] = []
+        self._repeated: dict[str, None] = {}
+        self._constants: list[JsonNumber] = []
 
     def record(self) -> dict[str, Any]:
         if _depth(self._text) > values.MAX_DEPTH:
@@ -169,23 +174,27 @@ class _Reading:
                 *(Fault(RejectCode.DUPLICATE_KEY, key, "", message) for key in self._repeated)
             )
         if self._constants:
-            fields = [key for key, value in record.items() if value in self._constants]
-            raise _Unreadable(*map(self._not_finite, fields or [""]))
+            found = {values.shown_key(key): value for key, value in self._not_finite(record)}
+            raise _Unreadable(*starmap(_no_number, found.items()))
         return record
 
-    def _not_finite(self, field: str) -> Fault:
-        constant = self._constants[0]
-        return Fault(RejectCode.BAD_NUMBER, field, constant, "expected a finite number")
+    def _not_finite(self, record: dict[str, Any]) -> Iterator[tuple[str, JsonNumber]]:
+        """The first fields that hold a constant; without a name if it stands deeper."""
+        numbers = ((key, value) for key, value in record.items() if isinstance(value, JsonNumber))
+        own = ((key, value) for key, value in numbers if value in _CONSTANTS)
+        first = next(own, ("", self._constants[0]))
+        return chain([first], islice(own, MAX_FAULTS - 1))
 
     def _constant(self, name: str) -> JsonNumber:
-        self._constants.append(name)
-        return JsonNumber(name)
+        constant = JsonNumber(name)
+        self._constants.append(constant)
+        return constant
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
-            if key in found:
-                self._repeated.append(values.shown(key).strip('"'))
+            if key in found and len(self._repeated) < MAX_FAULTS:
+                self._repeated[values.shown_key(key)] = None
             found[key] = value
         return found
 
@@ -202,6 +211,10 @@ def _decoded(line: bytes) -> str:
         message = f"expected no NUL, found one at column {text.index(chr(0)) + 1}"
         raise _Unreadable(Fault(RejectCode.BAD_ENCODING, "", "", message))
     return text
+
+
+def _no_number(field: str, constant: JsonNumber) -> Fault:
+    return Fault(RejectCode.BAD_NUMBER, field, str(constant), "expected a finite number")
 
 
 def _bad_json(message: str) -> Fault:

@@ -144,7 +144,7 @@ class _Segment:
     def _write(self, mask: int) -> Lines:
         """Write the rows of one mask; the lines that made no difference."""
         masks = self._rows.index["mask"]
-        staged = np.intersect1d(self._rows.index["line"][masks == mask], self._left)
+        staged = np.intersect1d(self._lines[masks == mask], self._left)
         if not len(staged):
             return staged
         written = self._dialect.write(self._connection, self._load, mask)

@@ -31,6 +31,7 @@ from headrace.schema import (
 MAX_DEPTH = 64
 MAX_EXPONENT = 400
 MAX_DIGITS = 1000
+MAX_ZEROS = 40
 MAX_UNITS = 2**63 - 1
 NO_SPELLING = r"(?!)"  #: bounds that a pattern does not know: `parse` looks at every value
 SHOWN = 200
@@ -128,6 +129,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
+def shown_key(key: str) -> str:
+    """A key that a sender chose, short and without what a database cannot keep."""
+    return shown(key).removeprefix('"').removesuffix('"')
+
+
 def canonical_json(value: Any) -> str:
     """The one spelling of a JSON value: sorted keys, no blanks, numbers without waste.
 
@@ -149,7 +155,10 @@ def number_of(spelling: str) -> int | Decimal:
             RejectCode.BAD_NUMBER,
             f"expected a number within 1e±{MAX_EXPONENT} of at most {MAX_DIGITS} digits",
         )
-    return int(number) if number == _EXACT.to_integral_value(number) else _EXACT.normalize(number)
+    number = _EXACT.normalize(number)
+    exponent = int(number.as_tuple().exponent)
+    # Written out, 1e400 takes 401 bytes: a line of such would grow sixtyfold.
+    return int(number) if 0 <= exponent <= MAX_ZEROS else number
 
 
 def _read_number(spelling: str) -> Decimal | None:

@@ -128,8 +128,8 @@ def _batches(
     with load.open_source() as source:
         hashed = _Hashed(source)
         plain = compression.blocks(hashed, load.compression, load.max_bytes)
-        bom, blocks = ndjson.without_bom(plain)
         try:
+            bom, blocks = ndjson.without_bom(plain)
             yield from _within_limits(ndjson.batches(_counted(blocks, census, tick), bom))
         except Permanent:
             hashed.check(load.sha256)  # what was damaged here is not the sender's to mend

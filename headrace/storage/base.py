@@ -3,7 +3,7 @@
 Keys are slash-separated names that the server makes; nothing a caller sends becomes a key.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 
@@ -21,6 +21,13 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; one that is not there is fine."""
+
+    def aged(self, folder: str, older_than_seconds: float) -> Iterator[str]:
+        """The keys below `folder` that were written so long ago, in another order each time.
+
+        What a writer that died has left behind has a key too, with which it can be deleted.
+        Keys may be deleted while more are asked for; memory stays small for millions of them.
+        """
 
 
 class ObjectMissing(Exception):

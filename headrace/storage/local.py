@@ -7,7 +7,10 @@ folder flushed, so that neither a crash nor a power cut leaves half of one. File
 
 import errno
 import os
-from collections.abc import Iterable
+import random
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -46,11 +49,34 @@ class LocalStore:
     def delete(self, key: str) -> None:
         self._place(key).unlink(missing_ok=True)
 
+    def aged(self, folder: str, older_than_seconds: float) -> Iterator[str]:
+        limit, root = time.time() - older_than_seconds, self._root.resolve()
+        for file in _files(self._place(folder)):
+            with suppress(FileNotFoundError):  # a part that has become its object
+                if file.stat(follow_symlinks=False).st_mtime < limit:
+                    yield file.path.removeprefix(f"{root}{os.sep}")
+
     def _place(self, key: str) -> Path:
         place = self._root.joinpath(*key.split("/")).resolve()
         if not place.is_relative_to(self._root.resolve()):
             raise ValueError("a key must stay inside the store")
         return place
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All files below a folder: its own as they come, then those of its folders, shuffled."""
+    if not folder.is_dir():
+        return
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            else:
+                yield entry
+    random.shuffle(folders)
+    for below in folders:
+        yield from _files(below)
 
 
 def _write(path: Path, blocks: Iterable[bytes]) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 BOM = b"\xef\xbb\xbf"
 MAX_LINE = 1 << 20
+BATCH_LINES = 50_000
 BLANKS = b" \t\r"
 
 
@@ -35,10 +36,25 @@ def without_bom(blocks: Iterable[bytes]) -> tuple[int, Iterator[bytes]]:
 
 
 def batches(blocks: Iterable[bytes], offset: int = 0) -> Iterator[Batch]:
-    """The lines of `blocks`, whose first byte stands at `offset`: a batch a block.
+    """The lines of `blocks`, whose first byte stands at `offset`, at most BATCH_LINES at once.
 
     Memory stays at a few blocks whatever the length of a line.
     """
+    for batch in _by_block(blocks, offset):
+        yield from _in_parts(batch)
+
+
+def _in_parts(batch: Batch) -> Iterator[Batch]:
+    # What is made of a line takes hundreds of bytes; a block has room for a million lines.
+    while len(batch.lines) > BATCH_LINES:
+        lines, rest = batch.lines[:BATCH_LINES], batch.lines[BATCH_LINES:]
+        yield batch._replace(lines=lines)
+        length = batch.first_length + sum(map(len, lines[1:])) + len(lines)
+        batch = Batch(batch.first_line + len(lines), batch.offset + length, rest, len(rest[0]))
+    yield batch
+
+
+def _by_block(blocks: Iterable[bytes], offset: int) -> Iterator[Batch]:
     line, carry = 1, _Carry()
     for block in blocks:
         head, newline, rest = block.partition(b"\n")

@@ -1,0 +1,277 @@
+"""Requests that are wrong or odd, stored files that are damaged, texts that are awkward.
+
+Which tests answer which kind of bad input is listed in test_bad_input.ANSWERS.
+"""
+
+import gzip
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests import tables
+from tests import test_bad_input as bad_input
+from tests import test_ingestion_http as ingestion
+from tests.road import ndjson
+from tests.service import Merchant, Service
+from tests.shop import customer, form, post_form, stored_objects
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def shop(running_service: Service) -> Merchant:
+    """One merchant for all tests here that bring their own ids and never list uploads."""
+    return running_service.add_tenant()
+
+
+def answered(connection: socket.socket) -> bytes:
+    """All that the server says before it closes, or is silent."""
+    connection.settimeout(3)
+    found = b""
+    try:
+        while part := connection.recv(65_536):
+            found += part
+    except (TimeoutError, ConnectionError):
+        pass
+    connection.close()
+    return found
+
+
+LENGTHS = {
+    "none": [],
+    "not a number": ["Content-Length: ten"],
+    "negative": ["Content-Length: -5"],
+    "two that differ": ["Content-Length: 5", "Content-Length: 500"],
+    "both ways": ["Content-Length: 5", "Transfer-Encoding: chunked"],
+    "an unknown coding": ["Transfer-Encoding: gzip, chunked, rot13"],
+    "chunks of rubbish": ["Transfer-Encoding: chunked"],
+}
+
+
+def test_a_request_whose_length_cannot_be_told_keeps_nothing(merchant):
+    for name, headers in LENGTHS.items():
+        connection = ingestion.begin(merchant, *headers)
+        connection.sendall(b"zz\r\n" + ndjson(customer()))
+        status_line = answered(connection).split(b"\r\n")[0]
+        assert re.match(rb"HTTP/1.1 (400|411|501) ", status_line), (name, status_line)
+    ingestion.assert_nothing_was_kept(merchant)
+
+
+def test_what_follows_the_announced_length_is_not_taken(merchant):
+    data = ndjson(customer())
+    connection = ingestion.begin(merchant, f"Content-Length: {len(data)}", "Connection: close")
+    connection.sendall(data + ndjson(customer()) * 10)
+    answer = answered(connection)
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    accepted = json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])
+    assert accepted["bytes"] == len(data)
+    assert merchant.wait(accepted["upload_token"])["lines_received"] == 1
+
+
+def raw_form(merchant: Merchant, content: bytes, boundary: str = "b0undary"):
+    kind = f"multipart/form-data; boundary={boundary}"
+    headers = {"Content-Type": kind.encode(), "Idempotency-Key": uuid4().hex}
+    return merchant.request("POST", "/ingest/comprehensive/", content=content, headers=headers)
+
+
+FILE_PART = b'--b0undary\r\nContent-Disposition: form-data; name="file"; filename="customers"\r\n'
+END = b"\r\n--b0undary--\r\n"
+MALFORMED = {
+    "nothing": b"",
+    "only its end": b"--b0undary--\r\n",
+    "another boundary": form(("file", "customers", b"{}"), boundary="other")["content"],
+    "no end": FILE_PART + b"\r\n{}\n",
+    "an end without dashes": FILE_PART + b"\r\n{}\n\r\n--b0undary\r\n",
+    "headers that never end": FILE_PART + b"X: " + b"x" * MIB,
+    "very many headers": FILE_PART + b"X: x\r\n" * 10_000 + b"\r\n{}" + END,
+    "a header without a colon": FILE_PART + b"rubbish\r\n\r\n{}" + END,
+    "a part without headers": b"--b0undary\r\n\r\n{}" + END,
+    "very many fields": form(*[(f"f{at}", None, b"") for at in range(100)])["content"],
+    "a name as RFC 7578 forbids it": FILE_PART.replace(
+        b'filename="customers"', b"filename*=UTF-8''customers"
+    )
+    + b"\r\n{}"
+    + END,
+    "a coding of its own": FILE_PART + b"Content-Transfer-Encoding: base64\r\n\r\ne30K" + END,
+}
+
+
+def test_a_malformed_form_is_refused_and_keeps_nothing(merchant):
+    found = {
+        name: ingestion.problem(raw_form(merchant, content)) for name, content in MALFORMED.items()
+    }
+    expected = dict.fromkeys(MALFORMED, (400, "invalid_request"))
+    assert found == {**expected, "a coding of its own": (415, "unsupported_format")}
+    for boundary in ("", '""', "x" * 10_000, "é", "a b"):
+        answer = raw_form(merchant, MALFORMED["no end"], boundary)
+        assert answer.status_code in (400, 431), boundary
+    ingestion.assert_nothing_was_kept(merchant)
+
+
+def test_an_empty_file_in_a_form_is_refused(merchant):
+    empty = post_form(merchant, ("file", "customers.ndjson", b""))
+    assert ingestion.problem(empty) == (400, "empty_file")
+    ingestion.assert_nothing_was_kept(merchant)
+
+
+UNUSUAL = {
+    "capitals": (FILE_PART.replace(b"Content-Disposition", b"CONTENT-DISPOSITION"), "b0undary"),
+    "a type of its own": (FILE_PART + b"Content-Type: text/plain\r\n", "b0undary"),
+    "binary": (FILE_PART + b"Content-Transfer-Encoding: BINARY\r\n", "b0undary"),
+    "a quoted boundary": (FILE_PART, '"b0undary"'),
+    "a charset": (FILE_PART, "b0undary; charset=utf-8"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_a_form_may_be_spelled_in_unusual_ways(shop, name):
+    head, boundary = UNUSUAL[name]
+    line = ndjson(customer(name="--b0undary\r\n--b0undary--"))
+    answer = raw_form(shop, head + b"\r\n" + line + END, boundary)
+    assert ingestion.landed(shop, answer)["outcomes"] == ingestion.outcomes(inserted=1)
+
+
+@contextmanager
+def workers_paused(running: Service) -> Iterator[None]:
+    workers = running.worker_pids()
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+
+
+def overwrite(place: Path, data: bytes) -> None:
+    """Other bytes where the store keeps an object, whatever its mode is."""
+    place.unlink()
+    place.write_bytes(data)
+
+
+LOST = {
+    "gone": Path.unlink,
+    "empty": lambda place: overwrite(place, b""),
+    "another line": lambda place: overwrite(place, ndjson(customer())),
+    "one byte altered": lambda place: overwrite(place, flipped(place.read_bytes())),
+    "cut short": lambda place: overwrite(place, place.read_bytes()[:-1]),
+    "grown": lambda place: overwrite(place, place.read_bytes() + b"\n"),
+}
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("ending", ["ndjson", "ndjson.gz"])
+def test_a_stored_file_that_is_gone_or_altered_fails_as_lost_and_lands_nothing(merchant, ending):
+    tokens = {}
+    with workers_paused(merchant.service):
+        for name, damage in LOST.items():
+            data = ndjson(*(customer() for _ in range(100)))
+            data = gzip.compress(data) if "gz" in ending else data
+            answer = merchant.send(f"customers.{ending}", data).json()
+            (place,) = [
+                path for path in stored_objects(merchant) if path.name == answer["chunk_id"]
+            ]
+            damage(place)
+            tokens[name] = answer["upload_token"]
+    statuses = {name: merchant.wait(token) for name, token in tokens.items()}
+    found = {name: status["chunks"][0]["code"] for name, status in statuses.items()}
+    assert found == dict.fromkeys(LOST, "source_lost")
+    for status in statuses.values():
+        assert status["status"] == "failed"
+        bad_input.assert_accounted(status, status["outcomes"]["unprocessed"])
+    assert tables.rows(merchant.service, merchant.tenant, "customers") == []
+
+
+# Awkward texts.
+
+
+@pytest.fixture
+def awkward(shared_data: Path) -> list[str]:
+    return json.loads((shared_data / "text" / "blns.json").read_text("utf-8"))
+
+
+def is_header(text: str) -> bool:
+    """Whether clients send the text as the value of a header."""
+    return text.isprintable() and text == text.strip() != ""
+
+
+def test_awkward_texts_come_back_from_the_database_as_they_were_sent(merchant, awkward):
+    rows = [customer(name=text, metadata={"text": text, text: [text]}) for text in awkward]
+    status = merchant.load("customers.ndjson", ndjson(*rows))
+    long = [line for line, text in enumerate(awkward, 1) if len(text) > 255]
+    assert bad_input.refused(merchant, status) == [(line, "too_long", "name") for line in long]
+    wanted = {UUID(row["customer_id"]): row for row in rows if len(row["name"]) <= 255}
+    stored = {
+        UUID(str(key)): (name, metadata if isinstance(metadata, dict) else json.loads(metadata))
+        for key, name, _, metadata, _ in tables.rows(merchant.service, merchant.tenant, "customers")
+    }
+    assert stored == {key: (row["name"], row["metadata"]) for key, row in wanted.items()}
+    assert status["outcomes"]["inserted"] == len(wanted) > 400
+
+
+def test_awkward_texts_as_file_names_are_labels(merchant, awkward):
+    token = merchant.open_upload()
+    places = set()
+    for text in awkward[::12]:
+        name = f"customers_{text}.ndjson"
+        answers = [merchant.send(quote(name), ndjson(customer()), token=token)]
+        if is_header(name):
+            answers.append(merchant.send(name.encode(), ndjson(customer()), token=token))
+        for answer in answers:
+            if answer.status_code == 201:
+                shown = re.sub(r"[\x00-\x1f\x7f]", "", name).replace("\\", "/").split("/")[-1]
+                assert answer.json()["filename"] == shown[:255]
+                places.add(answer.json()["chunk_id"])
+            else:
+                assert answer.json()["code"] in ("unknown_entity", "unsupported_format"), name
+    assert {path.name for path in stored_objects(merchant)} == places
+    assert len(places) > 30
+    assert merchant.wait(token)["outcomes"] == ingestion.outcomes(inserted=len(places))
+
+
+def test_awkward_texts_as_upload_tokens_name_no_upload(shop, awkward):
+    for text in awkward[::8]:
+        header = text.encode() if is_header(text) else quote(text)
+        joined = shop.send("customers", ndjson(customer()), token=header or "up_")
+        assert ingestion.problem(joined) == (404, "not_found"), text
+        for address in (quote(text, safe=""), quote(text)):
+            asked = shop.request("GET", f"/ingest/sessions/{address}/status/")
+            assert asked.status_code in (404, 405), text
+            listed = shop.request("GET", "/ingest/sessions/", params={"cursor": text})
+            assert listed.status_code == (404 if text else 200), text
+
+
+def test_every_printable_character_is_its_own_idempotency_key(shop):
+    data = ndjson(customer())
+    keys = [chr(code) for code in range(33, 127)]
+    answers = {key: shop.send("customers", data, key=f"{key} {key}") for key in keys}
+    assert {answer.status_code for answer in answers.values()} == {201}
+    assert len({answer.json()["chunk_id"] for answer in answers.values()}) == len(keys)
+
+
+def test_awkward_texts_as_headers_cause_no_error_of_ours(shop, awkward):
+    for text in awkward[::10]:
+        if not is_header(text):
+            continue
+        for header in ("Content-Encoding", "Content-Type", "Idempotency-Key", "X-Request-Id"):
+            answer = shop.request(
+                "POST",
+                "/ingest/comprehensive/?entity=suppliers",
+                content=b"{}\n",
+                headers={"Idempotency-Key": uuid4().hex, header: text.encode()},
+            )
+            assert 400 <= answer.status_code < 500, (header, text)
+            assert answer.json()["code"]
