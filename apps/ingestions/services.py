@@ -20,6 +20,13 @@ from headrace.pipeline.formats.compression import GZIP_MAGIC
 from headrace.storage.base import StoreFull
 
 LOOK_BYTES = 16 << 20  # how often the room on the disk is looked at while a body comes in
+OTHER_MAGIC = {
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ": "xz",
+    b"BZh": "bzip2",
+}
+LONGEST_MAGIC = 5
 ENDINGS = (".ndjson", ".jsonl", ".json")
 
 
@@ -81,8 +88,8 @@ class Reception:
             if self.bytes // LOOK_BYTES > (self.bytes - len(block)) // LOOK_BYTES:
                 admission.check_room(0)
             self._digest.update(block)
-            if len(self.beginning) < len(GZIP_MAGIC):
-                self.beginning = (self.beginning + block)[: len(GZIP_MAGIC)]
+            if len(self.beginning) < LONGEST_MAGIC:
+                self.beginning = (self.beginning + block)[:LONGEST_MAGIC]
             yield block
 
 
@@ -177,7 +184,10 @@ def _compression(delivery: Delivery, reception: Reception) -> str:
     """ "gzip" or "". The bytes decide; the name and the header must not contradict them."""
     if not reception.bytes:
         raise Problem("empty_file", "Send at least one line.")
-    name, is_gzip = delivery.filename.lower(), reception.beginning == GZIP_MAGIC
+    name, is_gzip = delivery.filename.lower(), reception.beginning.startswith(GZIP_MAGIC)
+    for magic, kind in OTHER_MAGIC.items():
+        if reception.beginning.startswith(magic):
+            raise Problem("unsupported_format", f"Send plain or gzip, not {kind}.")
     if delivery.encoding not in ("", "identity", "gzip"):
         raise Problem("unsupported_format", "Send Content-Encoding: gzip, or none.")
     claimed = name.endswith(".gz") or delivery.encoding == "gzip"
