@@ -115,6 +115,7 @@ HEADRACE_METRICS_TOKEN = os.environ.get("HEADRACE_METRICS_TOKEN", "")
 HEADRACE_DB_ROLE = os.environ.get("HEADRACE_DB_ROLE", "headrace_app")
 HEADRACE_MAX_BODY_BYTES = int(os.environ.get("HEADRACE_MAX_BODY_BYTES", 10 << 30))
 HEADRACE_MAX_WHOLE_ROWS = int(os.environ.get("HEADRACE_MAX_WHOLE_ROWS", 200_000))
+HEADRACE_MAX_WHOLE_BYTES = int(os.environ.get("HEADRACE_MAX_WHOLE_BYTES", 128 << 20))
 HEADRACE_MAX_UNPACKED_BYTES = int(os.environ.get("HEADRACE_MAX_UNPACKED_BYTES", 100 << 30))
 # What a tenant may have waiting, unless its row says otherwise.
 HEADRACE_MAX_QUEUED_BYTES = int(os.environ.get("HEADRACE_MAX_QUEUED_BYTES", 50 << 30))
@@ -174,6 +175,6 @@ CELERY_BEAT_SCHEDULE = {
 }
 # A ring that nobody heard for so long is dropped; the sweep rings anew.
 HEADRACE_RING_SECONDS = 60
-HEADRACE_SWEEP_RINGS = 50
+HEADRACE_SWEEP_RINGS = 16
 
 LOGGING = logs.configuration(HEADRACE_LOGS, os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))

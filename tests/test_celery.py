@@ -12,7 +12,7 @@ from kombu import Connection
 
 from tests import brokers, service
 from tests.brokers import Broker
-from tests.celery_nodes import Nodes
+from tests.celery_nodes import Nodes, kill
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer
@@ -136,7 +136,7 @@ def test_the_embedded_worker_and_celery_share_one_table(bare, nodes, shop):
     assert epochs == [(1,)]
 
 
-def test_a_broker_that_is_away_costs_time_and_nothing_else(broker, nodes, shop):
+def test_14_a_broker_that_is_away_costs_time_and_nothing_else(broker, nodes, shop):
     assert shop.wait(sent(shop))["status"] == "completed"
     broker.kill()
     started = time.monotonic()
@@ -146,6 +146,22 @@ def test_a_broker_that_is_away_costs_time_and_nothing_else(broker, nodes, shop):
     broker.start()
     for token in tokens:
         assert shop.wait(token)["status"] == "completed"
+
+
+def test_15_a_job_whose_worker_is_killed_is_taken_up_again(bare, nodes, shop):
+    data = ndjson(*(customer() for _ in range(20_000)))
+    token = shop.send("customers.ndjson", data).json()["upload_token"]
+    while shop.status(token)["chunks"][0]["status"] == "received":
+        time.sleep(0.02)
+    for pid in nodes.worker_pids():
+        kill(pid)
+    nodes.revive()
+    status = shop.wait(token)
+    assert status["outcomes"]["inserted"] == status["lines_received"] == 20_000
+    chunk = status["chunks"][0]["chunk_id"]
+    assert ask(bare, f"SELECT state, epoch > 1 FROM jobs WHERE subject = '{chunk}'") == [
+        ("done", True)
+    ]
 
 
 @contextmanager

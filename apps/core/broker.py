@@ -9,6 +9,8 @@ from celery.signals import setup_logging, worker_ready
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
+from apps.core import logs
+
 app = Celery("headrace", include=["apps.core.tasks"])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
@@ -18,7 +20,7 @@ def log_to_the_terminal_too(loglevel: int | str | None, **_: Any) -> None:
     """Keep the log file of the Django settings, and let `-l` say what the terminal shows."""
     terminal = logging.StreamHandler()
     terminal.setLevel(loglevel or logging.WARNING)
-    terminal.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    terminal.setFormatter(logs.Redacting("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger().addHandler(terminal)
 
 

@@ -22,21 +22,27 @@ def retry(job: Job) -> str:
     return "its subject is queued again"
 
 
-def _again(job: Job) -> bool:
+def _handler(job: Job) -> jobs.Handler:
     handler = jobs.HANDLERS.get(job.kind)
     if handler is None:
         raise NothingChanged(f"this release knows no jobs of the kind {job.kind}")
+    return handler
+
+
+def _again(job: Job) -> bool:
+    handler = _handler(job)
     return handler.retry(job.subject) if handler.retry else jobs.requeue(job)
 
 
 def quarantine(job: Job) -> str:
     """Take a job out: whoever runs it loses it, and its subject ends. Raises NothingChanged."""
+    handler = _handler(job)
     lease = jobs.seize(job)
     if lease is None:
         raise NothingChanged(f"it is {job.state}, or has moved since; look at it again")
     reason = Permanent(FailureCode.QUARANTINED, "an operator took the job out")
     with jobs.heartbeat(lease):
-        jobs.HANDLERS[job.kind].give_up(lease, reason)
+        handler.give_up(lease, reason)
     return "it is quarantined and its subject has ended"
 
 

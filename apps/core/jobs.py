@@ -25,7 +25,7 @@ from django.db.models.functions import Now
 
 from apps.core import doorbell, metrics
 from apps.core.models import Job, JobState, Priority
-from headrace.pipeline.errors import HeadraceError, LeaseLost, Permanent
+from headrace.pipeline.errors import FailureCode, HeadraceError, LeaseLost, Permanent
 
 log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 5
@@ -80,6 +80,7 @@ class Lease:
     subject: UUID
     tenant: UUID
     attempts: int
+    troubles: int = 0
     lost: bool = field(default=False)
     taken: float = field(default_factory=time.monotonic)
 
@@ -100,13 +101,13 @@ class Lease:
 
     def fence(self) -> None:
         """The last statement of a transaction with an effect; it counts as progress."""
-        self._update(lease_expires=_lease_end(), attempts=0)
+        self._update(lease_expires=_lease_end(), attempts=0, troubles=0)
 
     def end(self, state: JobState, error: str = "") -> None:
         """Fence and end the job, as the last statement of its last transaction."""
         self._update(state=state, ended_at=Now(), lease_expires=None, error=error)
 
-    def release(self, seconds: float, error: str, attempts: int) -> None:
+    def release(self, seconds: float, error: str, attempts: int, troubles: int = 0) -> None:
         """Give the job back, to be claimed again after so many seconds."""
         self._update(
             state=JobState.QUEUED,
@@ -114,18 +115,29 @@ class Lease:
             run_after=_in(seconds),
             error=error,
             attempts=attempts,
+            troubles=troubles,
         )
 
     def keep(self) -> None:
         """Heartbeat: prolong the lease, or note that it is lost."""
-        self.lost = not self._held().update(lease_expires=_lease_end())
+        self.lost = not self.held().update(lease_expires=_lease_end())
 
-    def _held(self) -> QuerySet[Job]:
+    def held(self) -> QuerySet[Job]:
+        """The job, as long as it is ours."""
         return Job.objects.filter(pk=self.job, epoch=self.epoch, state=JobState.RUNNING)
 
     def _update(self, **changes: object) -> None:
-        if self._held().update(**changes) != 1:
+        if self.held().update(**changes) != 1:
             raise LeaseLost(f"job {self.job} has another worker")
+
+
+def state_after(failure: Permanent) -> JobState:
+    """The state that a job ends in when it never will succeed."""
+    states = {
+        FailureCode.QUARANTINED: JobState.QUARANTINED,
+        FailureCode.CANCELLED: JobState.CANCELLED,
+    }
+    return states.get(failure.code, JobState.FAILED)
 
 
 def _in(seconds: float) -> CombinedExpression:
@@ -186,7 +198,12 @@ class Claims:
         if not taken:
             return None
         metrics.CLAIMS.labels(job.kind).inc()
-        return Lease(job.pk, job.epoch + 1, job.kind, job.subject, job.tenant_id, job.attempts + 1)
+        return _lease_of(job, attempts=job.attempts + 1)
+
+
+def _lease_of(job: Job, attempts: int) -> Lease:
+    whose = (job.kind, job.subject, job.tenant_id)
+    return Lease(job.pk, job.epoch + 1, *whose, attempts, job.troubles)
 
 
 def _claimable() -> Q:
@@ -203,7 +220,7 @@ def seize(job: Job) -> Lease | None:
     )
     if not taken:
         return None
-    return Lease(job.pk, job.epoch + 1, job.kind, job.subject, job.tenant_id, job.attempts)
+    return _lease_of(job, job.attempts)
 
 
 def expire(job: Job) -> bool:
@@ -219,7 +236,13 @@ def requeue(job: Job) -> bool:
     ended = Job.objects.filter(pk=job.pk, epoch=job.epoch, state=job.state)
     return bool(
         ended.update(
-            state=JobState.QUEUED, attempts=0, run_after=Now(), ended_at=None, error="", worker=""
+            state=JobState.QUEUED,
+            attempts=0,
+            troubles=0,
+            run_after=Now(),
+            ended_at=None,
+            error="",
+            worker="",
         )
     )
 
@@ -228,6 +251,20 @@ def runnable() -> QuerySet[Job]:
     """Jobs that could be claimed now."""
     ahead = Job.objects.filter(group=OuterRef("group"), rank__lt=OuterRef("rank"), state__in=ACTIVE)
     return Job.objects.filter(_claimable()).exclude(Exists(ahead)).order_by()
+
+
+def overdue(limit: int) -> list[int]:
+    """Some jobs that wait longer than a sweep's period: nobody may have been told of them."""
+    since = _in(-settings.HEADRACE_SWEEP_SECONDS)
+    late = Q(state=JobState.RUNNING) | Q(run_after__lt=since)
+    return list(runnable().filter(late).order_by("id").values_list("pk", flat=True)[:limit])
+
+
+def freed_by(lease: Lease, limit: int) -> list[int]:
+    """Some jobs that waited for the lease's job to end, and do not any more."""
+    group = Job.objects.filter(pk=lease.job).values("group", "rank")
+    behind = runnable().filter(group=group.values("group"), rank__gt=group.values("rank"))
+    return list(behind.order_by("id").values_list("pk", flat=True)[:limit])
 
 
 def waiting(limit: int) -> list[int]:

@@ -47,6 +47,13 @@ def redacted(text: str) -> str:
     return _SECRET.sub(lambda found: f"[{found.lastgroup}]", text)
 
 
+class Redacting(logging.Formatter):
+    """Plain lines without secrets, for terminals."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
 def _redact(logger: Any, method: str, line: Any) -> str:
     # The last step, on the whole line: no field and no traceback gets around it.
     return redacted(line)

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +10,8 @@ from uuid import uuid4
 from django.http import HttpRequest, HttpResponse
 
 from apps.core import logs
+from apps.core.pacing import BLOCK, Pace
+from apps.core.problems import Problem
 
 log = logging.getLogger(__name__)
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -45,15 +46,15 @@ def _log_access(request: HttpRequest, response: HttpResponse, seconds: float) ->
 
 
 class ReadToTheEnd:
-    """Reads what a refused request still sends, up to DRAINED bytes or for DRAIN_SECONDS.
+    """Reads what a refused request still sends, up to DRAINED bytes or for some seconds.
 
     A connection that is closed on unread bytes is reset, and the sender may never see the answer.
-    What comes later is not waited for: the server would discard it in a thread of its own time.
+    Where there are too many bodies already, only what has come is read.
     """
 
     DRAINED = 32 << 20
-    DRAIN_SECONDS = 2
-    BLOCK = 1 << 18
+    SECONDS = 2.0
+    SECONDS_WHEN_BUSY = 0.2
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -61,19 +62,15 @@ class ReadToTheEnd:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if response.status_code >= 400 and request.method in ("POST", "PUT", "PATCH"):
-            self._drain(request)
+            is_busy = response.status_code == 503
+            self._drain(request, self.SECONDS_WHEN_BUSY if is_busy else self.SECONDS)
         return response
 
-    def _drain(self, request: HttpRequest) -> None:
-        left, end = self.DRAINED, time.monotonic() + self.DRAIN_SECONDS
-        connection = request.META.get("gunicorn.socket")
-        if connection:
-            connection.settimeout(self.DRAIN_SECONDS)
-        with suppress(Exception):  # the server's own kinds: the sender went away
-            while left > 0 and time.monotonic() < end:
-                if not (block := request.META["wsgi.input"].read(self.BLOCK)):
+    def _drain(self, request: HttpRequest, seconds: float) -> None:
+        left = self.DRAINED
+        with Pace(request, seconds) as pace, suppress(Problem):
+            while left > 0:
+                if not (block := pace.read(BLOCK)):
                     return
                 left -= len(block)
-        if connection:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RD)
+        pace.stop()

@@ -34,6 +34,9 @@ class Job(models.Model):
     state = models.CharField(max_length=12, choices=JobState, default=JobState.QUEUED)
     epoch = models.PositiveIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="claims since progress")
+    troubles = models.PositiveSmallIntegerField(
+        default=0, help_text="passing errors since progress"
+    )
     lease_expires = models.DateTimeField(null=True)
     run_after = models.DateTimeField(db_default=Now())
     worker = models.CharField(max_length=100, default="")

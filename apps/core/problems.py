@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse, UnreadablePostError
 from django.http.response import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -102,6 +102,8 @@ def _explained(error: Exception) -> tuple[str, str, dict[str, Any]]:
             return "unsupported_format", "Send application/json.", {}
         case exceptions.APIException() if error.status_code < 500:
             return "invalid_request", "Send valid JSON of the documented shape.", {}
+        case UnreadablePostError():
+            return "invalid_request", "The body ends too early, or comes too slowly.", {}
         case RequestDataTooBig():
             return "too_large", "Send less JSON at once.", {}
         case RecursionError():

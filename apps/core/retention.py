@@ -20,7 +20,7 @@ from apps.core import jobs
 from apps.core.jobs import ACTIVE, Lease
 from apps.core.models import IdempotencyKey, Job, JobState, Priority
 from headrace.pipeline.dialects import dialect
-from headrace.pipeline.errors import FailureCode, Permanent
+from headrace.pipeline.errors import Permanent
 
 CLEANUP = "cleanup"
 NOBODY = UUID(int=0)
@@ -67,9 +67,8 @@ def process(lease: Lease) -> None:
 
 def give_up(lease: Lease, failure: Permanent) -> None:
     """The next cleanup finds what this one left."""
-    is_poison = failure.code is FailureCode.QUARANTINED
     with transaction.atomic(durable=True):
-        lease.end(JobState.QUARANTINED if is_poison else JobState.FAILED, failure.code)
+        lease.end(jobs.state_after(failure), failure.code)
 
 
 def remove(rows: QuerySet, lease: Lease) -> bool:

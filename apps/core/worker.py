@@ -10,12 +10,13 @@ import time
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections
 
-from apps.core import jobs, logs, metrics
+from apps.core import doorbell, jobs, logs, metrics
 from apps.core.jobs import Lease
-from headrace.pipeline.errors import FailureCode, LeaseLost, Permanent, Retryable
+from headrace.pipeline.errors import FailureCode, LeaseLost, Permanent, Retryable, TookTooLong
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.1
+LONGEST_WAIT = 60.0  # seconds until a job that met trouble is tried again
 
 
 class Worker:
@@ -23,14 +24,13 @@ class Worker:
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._claims = jobs.Claims(f"{socket.gethostname()}:{os.getpid()}")
-        self._next_sweep = 0.0
+        self._turns = Turns()
 
     def run(self) -> None:
         """Claim and run jobs, sweeping now and then. A database that is away is waited for."""
         while not self._stop.is_set():
             try:
-                busy = self.step()
+                busy = self._turns.take() is not None
             except Error:
                 log.exception("the database did not answer; trying again")
                 busy = False
@@ -38,15 +38,23 @@ class Worker:
                 close_old_connections()
                 self._stop.wait(IDLE_SECONDS)
 
-    def step(self) -> bool:
-        """Sweep if it is due and run one job. False if there was none."""
+
+class Turns:
+    """The turns of a process at the job table: sweep if that is due, then run the fairest job."""
+
+    def __init__(self) -> None:
+        self._claims = jobs.Claims(f"{socket.gethostname()}:{os.getpid()}")
+        self._next_sweep = 0.0
+
+    def take(self) -> Lease | None:
+        """The lease of the job that was run; None if there was none."""
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + settings.HEADRACE_SWEEP_SECONDS
             sweep()
         lease = self._claims.next()
         if lease is not None:
             execute(lease)
-        return lease is not None
+        return lease
 
 
 def sweep() -> None:
@@ -71,7 +79,8 @@ def _execute(lease: Lease) -> None:
         _note_the_loss(lease)
     except jobs.GiveBack:
         metrics.RETRIES.labels(lease.kind, "turn").inc()
-        _release(lease, 0, "", attempts=0)
+        if _release(lease, 0, "", attempts=0):
+            doorbell.ring(lease.job)
     except Exception as error:
         log.exception("job %s did not succeed; it will be tried again", lease.job)
         metrics.RETRIES.labels(lease.kind, "passing" if _is_passing(error) else "defect").inc()
@@ -97,19 +106,25 @@ def _run(lease: Lease) -> None:
 
 def _release_after(lease: Lease, error: Exception) -> None:
     """Give the job back. A database or a disk that had no room for it is no fault of the job's."""
-    attempts = lease.attempts - 1 if _is_passing(error) else lease.attempts
+    is_passing = _is_passing(error)
+    attempts, troubles = lease.attempts - is_passing, lease.troubles + is_passing
     text = str(error) if isinstance(error, Retryable) else type(error).__name__
-    _release(lease, 0.5 * 2**lease.attempts, text, attempts)
+    wait = min(LONGEST_WAIT, 0.5 * 2 ** (attempts + troubles))
+    _release(lease, wait, text, attempts, troubles)
 
 
 def _is_passing(error: Exception) -> bool:
+    if isinstance(error, TookTooLong):
+        return False
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return is_full or isinstance(error, Retryable | OperationalError | InterfaceError)
 
 
-def _release(lease: Lease, seconds: float, reason: str, attempts: int) -> None:
+def _release(lease: Lease, seconds: float, reason: str, attempts: int, troubles: int = 0) -> bool:
     close_old_connections()
     try:
-        lease.release(seconds, reason, attempts)
+        lease.release(seconds, reason, attempts, troubles)
     except LeaseLost:
         _note_the_loss(lease)
+        return False
+    return True

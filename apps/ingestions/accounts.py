@@ -96,6 +96,11 @@ def _keep_parked(chunk: Chunk, found: SegmentReport, expiries: Expiries) -> None
     )
 
 
+def locked(chunk: Chunk) -> Chunk:
+    """The chunk as it stands, held until the commit: a wake writes outcomes too."""
+    return Chunk.objects.select_for_update().get(pk=chunk.pk)
+
+
 def merged_outcomes(chunk: Chunk) -> LineOutcomes:
     """The outcome of every line: what pass A decided, and what the landed segments did."""
     outcomes = LineOutcomes.unpack(bytes(chunk.outcomes))

@@ -2,12 +2,13 @@
 
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Q, Sum
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 
 from apps.core.problems import Problem
 from apps.ingestions.models import Chunk
@@ -15,18 +16,39 @@ from apps.tenants.models import Tenant
 
 # Threads that stay free for status, health and small calls while bodies stream.
 FREE_THREADS = 3
-_seats = threading.BoundedSemaphore(max(1, settings.HEADRACE_THREADS - FREE_THREADS))
+
+
+class _Seats:
+    """The threads of this process that bodies and downloads may hold; two thirds for a tenant."""
+
+    def __init__(self) -> None:
+        self._all = max(1, settings.HEADRACE_THREADS - FREE_THREADS)
+        self._of_one = max(1, self._all * 2 // 3)
+        self._taken: Counter[UUID] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, tenant: UUID) -> bool:
+        with self._lock:
+            is_free = self._taken.total() < self._all and self._taken[tenant] < self._of_one
+            self._taken[tenant] += is_free
+            return is_free
+
+    def give_back(self, tenant: UUID) -> None:
+        with self._lock:
+            self._taken[tenant] -= 1
+            self._taken += Counter()  # forgets those without
+
+
+_seats = _Seats()
 
 
 class Seat:
-    """One of the threads of this process that bodies and downloads may hold.
+    """One of the threads of this process, held until it is left. Raises Problem without one."""
 
-    Raises Problem if all are taken.
-    """
-
-    def __init__(self) -> None:
-        if not _seats.acquire(blocking=False):
+    def __init__(self, tenant: UUID) -> None:
+        if not _seats.take(tenant):
             raise Problem("busy", "Send the same request again in a moment.")
+        self._tenant = tenant
         self._is_held = True
 
     def __enter__(self) -> None:
@@ -38,18 +60,25 @@ class Seat:
     def leave(self) -> None:
         if self._is_held:
             self._is_held = False
-            _seats.release()
+            _seats.give_back(self._tenant)
 
 
-def seated(answer: Callable[[], StreamingHttpResponse]) -> StreamingHttpResponse:
-    """A download that holds a seat until it ends or is closed, begun or not. Raises Problem."""
-    seat = Seat()
+def seated(
+    request: HttpRequest, tenant: UUID, answer: Callable[[], StreamingHttpResponse]
+) -> StreamingHttpResponse:
+    """A download that holds a seat until it ends or is closed, begun or not. Raises Problem.
+
+    A reader who takes no block for HEADRACE_BODY_SILENCE_SECONDS loses the connection.
+    """
+    seat = Seat(tenant)
     try:
         response = answer()
     except BaseException:
         seat.leave()
         raise
     response.streaming_content = _Seated(iter(response), seat)
+    if socket := request.META.get("gunicorn.socket"):
+        socket.settimeout(settings.HEADRACE_BODY_SILENCE_SECONDS)
     return response
 
 

@@ -4,11 +4,7 @@ Operator's note: with `Transfer-Encoding: chunked` Django's `request.read()` giv
 the server's own stream is read.
 """
 
-import socket
-import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -16,9 +12,9 @@ from django.conf import settings
 from django.http import HttpRequest
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from apps.core.pacing import BLOCK, Pace
 from apps.core.problems import Problem
 
-BLOCK = 1 << 18
 MAX_FIELD = 1_000
 MAX_FIELDS = 20
 _AS_IT_IS = (b"binary", b"8bit", b"7bit")
@@ -190,7 +186,7 @@ def _incoming(request: HttpRequest) -> Iterator[bytes]:
     length = request.META.get("CONTENT_LENGTH")
     left = int(length) if length else None
     check_size(left or 0)
-    with _Pace(request) as pace:
+    with Pace(request) as pace:
         while left != 0:
             block = pace.read(BLOCK if left is None else min(BLOCK, left))
             if not block:
@@ -199,63 +195,3 @@ def _incoming(request: HttpRequest) -> Iterator[bytes]:
             left = None if left is None else left - len(block)
     if left:
         raise Problem("invalid_request", "The body ends before its Content-Length.")
-
-
-class _Pace:
-    """Reads a body that must not hold its thread for ever: it has to keep a minimum rate.
-
-    Operator's note: a read returns when its block is full, however slowly it fills. So a thread
-    beside it shuts the socket, which the server gives as `gunicorn.socket`, when the block could
-    not be in time any more. Silence ends the read by the socket's own timeout.
-    """
-
-    def __init__(self, request: HttpRequest) -> None:
-        self._stream = request.META["wsgi.input"]
-        self._socket: Any = request.META.get("gunicorn.socket")
-        self._started = time.monotonic()
-        self._bytes = 0
-        self._is_over = threading.Event()
-        self._is_shut = False
-
-    def __enter__(self) -> "_Pace":
-        if self._socket is not None:
-            self._socket.settimeout(settings.HEADRACE_BODY_SILENCE_SECONDS)
-            threading.Thread(target=self._watch, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-
-    def read(self, size: int) -> bytes:
-        try:
-            block: bytes = self._stream.read(size)
-        except TimeoutError:
-            raise _too_slow() from None
-        except Exception:  # the server's own kinds: the sender went away or broke the coding
-            raise _too_slow() if self._is_shut else _too_early() from None
-        if self._is_shut:
-            raise _too_slow()
-        self._bytes += len(block)
-        return block
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(max(0, self._deadline() - time.monotonic())):
-            if time.monotonic() > self._deadline():
-                self._is_shut = True
-                with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RD)
-                return
-
-    def _deadline(self) -> float:
-        """When even a full block would be too little on average."""
-        seconds = (self._bytes + BLOCK) / settings.HEADRACE_MIN_BYTES_PER_SECOND
-        return self._started + settings.HEADRACE_BODY_SILENCE_SECONDS + seconds
-
-
-def _too_slow() -> Problem:
-    rate = settings.HEADRACE_MIN_BYTES_PER_SECOND
-    return Problem("too_slow", f"Send at least {rate:,} bytes a second, or smaller files.")
-
-
-def _too_early() -> Problem:
-    return Problem("invalid_request", "The body ends too early.")

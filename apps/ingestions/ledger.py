@@ -62,6 +62,7 @@ def _policy(upload: Upload) -> Policy:
     return Policy(
         whole=_is_whole(upload),
         whole_rows=settings.HEADRACE_MAX_WHOLE_ROWS,
+        whole_bytes=settings.HEADRACE_MAX_WHOLE_BYTES,
         max_rejects=upload.max_errors,
         max_reject_rate=upload.max_error_rate,
     )
@@ -177,7 +178,7 @@ class ChunkLedger:
         with tenant_transaction(self._chunk.tenant_id):
             dialect().refresh_statistics(connection.connection, BY_NAME[self._chunk.entity])
         with tenant_transaction(self._chunk.tenant_id):
-            self._chunk.refresh_from_db()
+            self._chunk = accounts.locked(self._chunk)
             outcomes = accounts.merged_outcomes(self._chunk)
             accounts.check_sums(self._chunk, outcomes)
             Chunk.objects.filter(pk=self._chunk.pk).update(

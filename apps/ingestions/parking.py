@@ -4,6 +4,7 @@ Against the lost wake-up (a child looks, the parent commits and wakes nobody, th
 both sides look again after their commit, and the sweep repeats it.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
@@ -21,7 +22,12 @@ from apps.ingestions import accounts, ledger, sources
 from apps.ingestions.models import ENDED, LANDED, Chunk, ParkedLine
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import run
-from headrace.pipeline.errors import FailureCode, Permanent, RejectCode, Retryable
+from headrace.pipeline.errors import (
+    HeadraceError,
+    Permanent,
+    RejectCode,
+    Retryable,
+)
 from headrace.pipeline.report import (
     Fault,
     LineOutcomes,
@@ -31,9 +37,14 @@ from headrace.pipeline.report import (
     SegmentReport,
 )
 
+log = logging.getLogger(__name__)
 WAKE = "wake"
 WOKEN_AT_ONCE = 100_000  # lines of one reading of the source
 PARENTS = {reference.entity for entity in ENTITIES for reference in entity.references}
+
+
+class Resumed(HeadraceError):
+    """The chunk is at work again: its parked lines are its own matter until it ends."""
 
 
 class _Sweep:
@@ -82,15 +93,20 @@ def process(lease: Lease) -> None:
     """The job: land what can land now, reject what waited too long."""
     chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
     logs.bind(chunk=chunk.id, upload=chunk.upload_id)
-    if chunk.state not in ENDED:  # it was resumed; its end wakes again
-        return _end(lease)
+    try:
+        _settle_all(chunk, lease)
+    except Resumed:
+        log.info("the file was resumed; its end wakes again")
+    _end(lease)
+
+
+def _settle_all(chunk: Chunk, lease: Lease) -> None:
     while len(lines := _lines(chunk, _expired)):
         for part in _parts(lines):
             _expire(chunk, lease, part)
     while len(lines := _lines(chunk, _ready)):
         _wake(chunk, lease, lines)
         wake_waiting(chunk.tenant_id, chunk.entity)
-    _end(lease)
 
 
 def _end(lease: Lease) -> None:
@@ -100,10 +116,8 @@ def _end(lease: Lease) -> None:
 
 def give_up(lease: Lease, failure: Permanent) -> None:
     """The lines stay parked until their time is up."""
-    is_poison = failure.code is FailureCode.QUARANTINED
-    state = JobState.QUARANTINED if is_poison else JobState.FAILED
     with tenant_transaction(lease.tenant):
-        lease.end(state, f"{failure.code}: {failure}")
+        lease.end(jobs.state_after(failure), f"{failure.code}: {failure}")
 
 
 def _ready(chunk: Chunk) -> QuerySet[ParkedLine]:
@@ -172,7 +186,9 @@ def _settle(chunk: Chunk, lines: Lines, report: SegmentReport) -> None:
     settled = np.concatenate([*report.outcomes.values(), np.empty(0, np.int64)])
     if not np.array_equal(np.sort(settled), lines):
         raise RuntimeError("a woken line has no outcome, or two")
-    locked = Chunk.objects.select_for_update().get(pk=chunk.pk)
+    locked = accounts.locked(chunk)
+    if locked.state not in ENDED:
+        raise Resumed
     parked = ParkedLine.objects.filter(chunk=chunk, line__in=lines.tolist())
     expiries = dict(parked.values_list("line", "expires_at"))
     if parked.delete()[0] != len(lines):

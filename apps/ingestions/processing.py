@@ -3,14 +3,14 @@
 from typing import Any
 
 import numpy as np
-from django.db.models.functions import Now
+from django.db.models import Exists
+from django.db.models.functions import Coalesce, Now
 
 from apps.core import jobs, logs
 from apps.core.isolation import tenant_transaction
 from apps.core.jobs import MAX_ATTEMPTS, Lease
-from apps.core.models import JobState
-from apps.ingestions import accounts, ledger, measures, parking, sources
-from apps.ingestions.models import Chunk, ChunkState, Segment
+from apps.ingestions import accounts, ledger, parking, sources
+from apps.ingestions.models import Chunk, ChunkState, Segment, Upload
 from headrace.entities import ENTITIES
 from headrace.pipeline import run, verify
 from headrace.pipeline.errors import FailureCode, Permanent
@@ -33,12 +33,19 @@ def process(lease: Lease) -> None:
     logs.bind(chunk=chunk.id, upload=chunk.upload_id)
     own = ledger.ChunkLedger(chunk, lease, wake_others)
     own.stop_if_cancelled()
-    Chunk.objects.filter(pk=chunk.pk, started_at=None).update(
-        started_at=Now(), state=ChunkState.VERIFYING
-    )
+    _begin(chunk, lease)
     with sources.scratch(lease.job) as folder:
         run.run(ledger.load_of(chunk), ledger.dialect(), own, folder)
     wake_others(chunk)  # again, for those who looked before our commit and parked after
+
+
+def _begin(chunk: Chunk, lease: Lease) -> None:
+    """Show that the file is at work; a holder who stood still since shows nothing."""
+    waiting = Chunk.objects.filter(Exists(lease.held()), pk=chunk.pk, state=ChunkState.RECEIVED)
+    waiting.update(
+        started_at=Coalesce("started_at", Now()),
+        state=ChunkState.PROMOTING if chunk.is_planned else ChunkState.VERIFYING,
+    )
 
 
 def wake_others(chunk: Chunk) -> None:
@@ -48,29 +55,32 @@ def wake_others(chunk: Chunk) -> None:
 
 
 def give_up(lease: Lease, failure: Permanent) -> None:
-    """End the job's chunk early; what has not landed stays unprocessed."""
-    chunk = Chunk.objects.get(pk=lease.subject)
-    counted = {} if chunk.is_planned else _unprocessed(_lines_received(chunk, lease, failure))
+    """End the job's chunk early; what has not landed stays unprocessed.
+
+    A file that was stopped by a cancel goes on if its sender has resumed the upload since.
+    """
+    chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
+    received = 0 if chunk.is_planned else _lines_received(chunk, lease, failure)
     with tenant_transaction(chunk.tenant_id):
-        Chunk.objects.filter(pk=chunk.pk).update(
-            state=_state_after(failure, chunk),
-            code=failure.code,
-            message=str(failure),
-            ended_at=Now(),
-            settled_at=Now(),
-            **counted,
-        )
-        if chunk.is_planned:
-            _settle_what_landed(chunk, failure)
-        measures.count_end(chunk)
-        lease.end(_JOB_STATES.get(failure.code, JobState.FAILED), failure.code)
+        upload = Upload.objects.select_for_update().get(pk=chunk.upload_id)
+        if failure.code is FailureCode.CANCELLED and upload.cancelled_at is None:
+            return lease.release(0, "", attempts=0)
+        _end_early(accounts.locked(chunk), failure, received)
+        lease.end(jobs.state_after(failure), failure.code)
     parking.wake_waiting(chunk.tenant_id, chunk.entity)
 
 
-_JOB_STATES = {
-    FailureCode.QUARANTINED: JobState.QUARANTINED,
-    FailureCode.CANCELLED: JobState.CANCELLED,
-}
+def _end_early(chunk: Chunk, failure: Permanent, received: int) -> None:
+    Chunk.objects.filter(pk=chunk.pk).update(
+        state=_state_after(failure, chunk),
+        code=failure.code,
+        message=str(failure),
+        ended_at=Now(),
+        settled_at=Now(),
+        **({} if chunk.is_planned else _unprocessed(received)),
+    )
+    if chunk.is_planned:
+        _settle_what_landed(chunk, failure)
 
 
 def _state_after(failure: Permanent, chunk: Chunk) -> ChunkState:

@@ -109,6 +109,8 @@ def receive(delivery: Delivery) -> Answer:
         return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
     except Problem:
         sources.store().delete(source)
+        if idempotency.is_known(delivery.key):  # the same request was quicker
+            return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
         raise
     # After any other error the object stays: a commit whose acknowledgement was lost may have
     # succeeded, and then the object is a chunk's source.

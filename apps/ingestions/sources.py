@@ -11,7 +11,8 @@ from uuid import uuid4
 from django.conf import settings
 
 from apps.core.jobs import GiveBack
-from headrace.pipeline.scratch import READY, kept
+from headrace.pipeline.errors import Retryable
+from headrace.pipeline.scratch import READY
 from headrace.storage.base import ObjectStore
 from headrace.storage.local import LocalStore
 
@@ -37,13 +38,13 @@ def delete(keys: Iterable[str]) -> None:
 def scratch(job: int) -> Iterator[Path]:
     """A folder for the scratch files of one claim, complete ones of an earlier claim in it.
 
-    It stays when the job is given back, and when the process dies.
+    It stays when the job will be tried again, and when the process dies.
     """
     family = _scratch() / str(job)
     folder = _taken_over(family)
     try:
         yield folder
-    except GiveBack:
+    except (GiveBack, Retryable):
         raise
     except BaseException:
         _remove(folder)
@@ -55,7 +56,7 @@ def _taken_over(family: Path) -> Path:
     """A folder of our own. An earlier holder who wakes up finds his files gone, not changed."""
     folder = family / uuid4().hex
     earlier = sorted(family.glob("*/"), key=lambda path: (path / READY).exists())
-    if earlier and kept(earlier[-1]):
+    if earlier and (earlier[-1] / READY).exists():
         with suppress(FileNotFoundError):
             earlier.pop().rename(folder)
     for path in earlier:

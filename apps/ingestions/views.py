@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 from apps.core import idempotency, ranges
 from apps.core.idempotency import Answer
+from apps.core.pacing import Pace
 from apps.core.problems import Problem
 from apps.ingestions import admission, rejects, selectors, services, sessions
 from apps.ingestions import serializers as shapes
@@ -75,7 +76,7 @@ class Files(APIView):
         key = idempotency.read_key(tenant, "file", request.headers.get("Idempotency-Key"))
         if key is None:
             raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
-        with admission.Seat():
+        with admission.Seat(tenant):
             delivery = services.Delivery(
                 tenant=tenant,
                 key=key,
@@ -208,7 +209,9 @@ class Rejects(APIView):
             )
         wanted = rejects.Asked(form, _uuid(asked.get("chunk")), asked.get("code"))
         return admission.seated(
-            lambda: ranges.answer(_plain(request), rejects.download(upload, wanted))
+            _plain(request),
+            upload.tenant_id,
+            lambda: ranges.answer(_plain(request), rejects.download(upload, wanted)),
         )
 
 
@@ -216,7 +219,8 @@ def _options(request: Request, shape: type[Serializer]) -> dict[str, Any]:
     """The checked JSON object of a request. Raises Problem for options that do not exist."""
     if request.headers.get("Transfer-Encoding"):
         raise Problem("invalid_request", "Send the options with a Content-Length.")
-    options = request.data
+    with Pace(_plain(request)):
+        options = request.data
     if not isinstance(options, dict):
         raise Problem("invalid_request", "Send the options as a JSON object.")
     if unknown := set(options) - set(shape().fields):

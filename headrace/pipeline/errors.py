@@ -83,6 +83,10 @@ class Retryable(HeadraceError):
     retryable = True
 
 
+class TookTooLong(Retryable):
+    """The database gave a statement up. Unlike other troubles it may be the load's own fault."""
+
+
 class Permanent(HeadraceError):
     """Trying again gives the same answer. `code` is stable.
 

@@ -16,12 +16,14 @@ UTC = ZoneInfo("UTC")
 class Policy:
     """How much of a file may be refused before all of it, or the rest, is.
 
-    A `whole` file lands in one transaction of at most `whole_rows` rows, or not at all. The
-    limits are on rejected lines of one file: their number, and their share of its lines.
+    A `whole` file lands in one transaction of at most `whole_rows` rows and `whole_bytes`, which
+    are in memory at once, or not at all. The limits are on rejected lines of one file: their
+    number, and their share of its lines.
     """
 
     whole: bool = False
     whole_rows: int = 200_000
+    whole_bytes: int = 128 << 20
     max_rejects: int | None = None
     max_reject_rate: float | None = None
 
@@ -33,7 +35,8 @@ class Policy:
         """Whether so many rejects of so many lines are within the limits."""
         within_number = self.max_rejects is None or rejected <= self.max_rejects
         rate = self.max_reject_rate
-        return within_number and (rate is None or rejected <= rate * received)
+        # Divided, not multiplied: 0.29 * 100 is less than 29.
+        return within_number and (rate is None or not rejected or rejected / received <= rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 Lines = npt.NDArray[np.int64]  #: physical line numbers, from 1
 PAGE_ROWS = 2_000
 MAX_GROUPS = 200  # of a chunk; a repeated key may have any name
+_STEP = 1 << 14  # bytes of a page that are unpacked at once
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -74,10 +75,6 @@ class LineOutcomes:
 
     def counts(self) -> Counts:
         return {outcome: self._letters.count(outcome.letter) for outcome in Outcome}
-
-    def lines_with(self, outcome: Outcome) -> Lines:
-        letters = np.frombuffer(self._letters, dtype=np.uint8)
-        return (np.flatnonzero(letters == outcome.letter) + 1).astype(np.int64)
 
     def outcome_of(self, line: int) -> Outcome | None:
         """The outcome of a physical line; None for a blank one."""
@@ -208,8 +205,15 @@ def _page(batch: list[Reject]) -> RejectPage:
 
 
 def rejects_of(blob: bytes) -> Iterator[Reject]:
-    """The rejects of a page's blob."""
-    return iter(msgspec.json.Decoder(Reject).decode_lines(zlib.decompress(blob)))
+    """The rejects of a page's blob, unpacked bit by bit: hundreds of pages are open at once."""
+    decode, unpacked = msgspec.json.Decoder(Reject).decode, zlib.decompressobj()
+    packed, rest = blob, b""
+    while packed:
+        rest += unpacked.decompress(packed, _STEP)
+        packed = unpacked.unconsumed_tail
+        *lines, rest = rest.split(b"\n")
+        yield from map(decode, lines)
+    yield from map(decode, (rest + unpacked.flush()).splitlines())
 
 
 class SegmentReport(msgspec.Struct):

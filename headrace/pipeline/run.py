@@ -26,7 +26,7 @@ from headrace.pipeline.errors import (
     RejectCode,
     Retryable,
 )
-from headrace.pipeline.load import Load
+from headrace.pipeline.load import Load, Policy
 from headrace.pipeline.report import Fault, Lines, Outcome, Reject, SegmentReport
 from headrace.pipeline.scratch import Bounds, RowFile, SegmentRows
 from headrace.pipeline.verify import Verified, reread, verify
@@ -78,7 +78,9 @@ def run(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> None:
     cannot be landed, Retryable if the database would not have it now, LeaseLost if somebody
     else has the job.
     """
-    segments = scratch.kept(folder) or _prepare(load, dialect, ledger, folder)
+    segments = scratch.kept(folder, load)
+    if segments is None:
+        segments = _prepare(load, dialect, ledger, folder)
     _check_policy(load, ledger)
     pending = ledger.pending()
     for number in pending:
@@ -92,6 +94,7 @@ def run(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> None:
 
 def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list[RowFile]:
     """Pass A, and its rows dealt out to segments by the recorded plan."""
+    scratch.clear(folder)
     verified = verify(load, folder, ledger.tick)
     verified.rows.gather()
     bounds = ledger.bounds()
@@ -99,12 +102,18 @@ def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list
         is_whole = load.policy.whole and verified.rows.count
         bounds = [WHOLE] if is_whole else scratch.plan(verified.rows, dialect.segment_rows)
         ledger.record_plan(verified, bounds)
-    if load.policy.whole and verified.rows.count > load.policy.whole_rows:
-        limit = f"{load.policy.whole_rows:,} rows at once, found {verified.rows.count:,}"
-        raise Permanent(FailureCode.TOO_LARGE_AT_ONCE, f"expected at most {limit}")
+    if load.policy.whole:
+        _check_size(load.policy, verified.rows)
     segments = scratch.scatter(verified.rows, bounds, folder)
-    scratch.keep(folder, segments)
+    scratch.keep(folder, load, segments)
     return segments
+
+
+def _check_size(policy: Policy, rows: RowFile) -> None:
+    if rows.count > policy.whole_rows or rows.bytes > policy.whole_bytes:
+        limits = f"{policy.whole_rows:,} rows and {policy.whole_bytes:,} bytes at once"
+        found = f"found {rows.count:,} rows of {rows.bytes:,} bytes"
+        raise Permanent(FailureCode.TOO_LARGE_AT_ONCE, f"expected at most {limits}, {found}")
 
 
 def _check_policy(load: Load, ledger: Ledger) -> None:

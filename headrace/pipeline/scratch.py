@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.pipeline.inspection import Row
+from headrace.pipeline.load import Load
 from headrace.pipeline.ties import Ties
 
 INDEX = np.dtype(
@@ -52,12 +53,14 @@ class RowFile:
     `ties` keeps what may tie rows together, for files that will be planned.
     """
 
-    def __init__(self, folder: Path, name: str, ties: Ties | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str, ties: Ties | None = None, *, count: int = 0
+    ) -> None:
         self.name = name
         self._rows = folder / f"{name}.rows"
         self._index = folder / f"{name}.index"
         self._ties = ties
-        self.count = 0
+        self.count = count
         self.bytes = 0
 
     def append(self, lines: list[int], offsets: list[int], rows: list[Row]) -> None:
@@ -91,8 +94,11 @@ class RowFile:
         self.bytes += len(rows)
 
     def read(self) -> SegmentRows:
-        """All rows at once; meant for the files of segments."""
-        if not self._rows.exists():
+        """All rows at once; meant for the files of segments.
+
+        Raises FileNotFoundError if they have been taken away.
+        """
+        if not self.count:
             return SegmentRows(np.empty(0, INDEX), [])
         rows = self._rows.read_bytes().split(b"\n")
         rows.pop()
@@ -135,14 +141,18 @@ def plan(rows: RowFile, segment_rows: int) -> list[Bounds]:
     return [Bounds(low, high) for low, high in pairwise(edges)]
 
 
-def keep(folder: Path, segments: list[RowFile]) -> None:
+def keep(folder: Path, load: Load, segments: list[RowFile]) -> None:
     """Note that the folder's segments are complete, for another claim on this machine."""
-    note = {"boot": _boot(), "segments": [segment.name for segment in segments]}
+    note = {
+        "boot": _boot(),
+        "of": _identity(load),
+        "segments": [(segment.name, segment.count) for segment in segments],
+    }
     (folder / READY).write_text(json.dumps(note))
 
 
-def kept(folder: Path) -> list[RowFile] | None:
-    """The complete segments that an earlier claim left in the folder; None without them.
+def kept(folder: Path, load: Load) -> list[RowFile] | None:
+    """The complete segments of this load that an earlier claim left in the folder, or None.
 
     They were never flushed to the disk: those of before the machine's last start do not count.
     """
@@ -150,9 +160,20 @@ def kept(folder: Path) -> list[RowFile] | None:
         note = json.loads((folder / READY).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    if note["boot"] is None or note["boot"] != _boot():
+    if note["boot"] is None or (note["boot"], note["of"]) != (_boot(), _identity(load)):
         return None
-    return [RowFile(folder, name) for name in note["segments"]]
+    return [RowFile(folder, name, count=count) for name, count in note["segments"]]
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of another boot or load, to which ours would be added."""
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _identity(load: Load) -> list[str]:
+    """A job's number may come again, in another database: what the rows were made of may not."""
+    return [str(load.tenant), load.entity.name, load.sha256]
 
 
 def _boot() -> str | None:

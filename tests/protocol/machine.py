@@ -5,6 +5,7 @@ machine has a single rule, whose deeds are weighted: Hypothesis switches half of
 in each sequence, and without a worker that works nothing would be learnt.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,7 +36,8 @@ from tests.protocol.turnstile import Defect, Order, Stepped
 
 HOUR = 3600
 FOREVER = 3_000  # steps; nothing comes near
-STATEMENT, TRANSACTION, END = "statement", "transaction", "end"
+FRESH_SWEEP = copy.copy(parking.sweep)  # which rests after each look
+STATEMENT, WRITE, TRANSACTION, END = "statement", "write", "transaction", "end"
 seen: Counter[str] = Counter()
 
 
@@ -77,8 +79,18 @@ class Worker(Stepped):
         self._claims = Claims(name)
 
     @property
+    def is_before_read(self) -> bool:
+        return self.at is not None and self.at.startswith("SELECT")
+
+    @property
     def is_before_transaction(self) -> bool:
         return self.at is not None and self.at.startswith("BEGIN")
+
+    def has_reached(self, until: str) -> bool:
+        """Whether it stands before such a thing; a write counts once it holds a lease."""
+        if until == WRITE:
+            return self.lease is not None and not self.is_before_read
+        return until == STATEMENT or (until == TRANSACTION and self.is_before_transaction)
 
     def work(self) -> None:
         """Begin to claim a job and run it."""
@@ -208,7 +220,7 @@ class Protocol(RuleBasedStateMachine):
 
     @deed(6, lambda self: self.idle and self._claimable())
     def claim(self, who: int) -> None:
-        self._work(pick(self.idle, who), pick([TRANSACTION, STATEMENT], who))
+        self._work(pick(self.idle, who), pick([TRANSACTION, WRITE, STATEMENT], who))
 
     @deed(1, lambda self: len(self.idle) > 1 and self._claimable())
     def claim_at_once(self, who: int) -> None:
@@ -234,6 +246,10 @@ class Protocol(RuleBasedStateMachine):
         self._advance(pick(self.busy, who), TRANSACTION)
 
     @deed(2, lambda self: self.busy)
+    def advance_to_a_write(self, who: int) -> None:
+        self._advance(pick(self.busy, who), WRITE)
+
+    @deed(1, lambda self: self.busy)
     def advance_a_statement(self, who: int) -> None:
         self._advance(pick(self.busy, who), STATEMENT)
 
@@ -330,7 +346,7 @@ class Protocol(RuleBasedStateMachine):
 
     @deed(1, lambda self: self.parked)
     def sweep(self, _: int) -> None:
-        parking.sweep()
+        copy.copy(FRESH_SWEEP)()
         self.referee.witness("the sweep")
 
     @deed(1, lambda self: self.parked)
@@ -419,7 +435,7 @@ class Protocol(RuleBasedStateMachine):
             if chosen.at is None:
                 return
             self._step(chosen)
-            if until == STATEMENT or (until == TRANSACTION and chosen.is_before_transaction):
+            if chosen.has_reached(until):
                 return
         raise AssertionError(f"{chosen.name} does not come to an end")
 

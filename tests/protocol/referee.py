@@ -137,6 +137,8 @@ class Referee:
         assert now.state in MOVES[was.state], f"chunk moved from {was.state} to {now.state}"
         if now.state in LANDED:
             assert not file.with_outcome(model.UNPROCESSED), "a chunk ended before all its lines"
+        if now.state in BROKEN:  # for the files are sound
+            assert now.code in ("quarantined", "cancelled"), f"a chunk failed with {now.code}"
         return now.state in ENDED
 
     def _check_counters(self, now: Chunk, file: File) -> None:

@@ -29,6 +29,13 @@ class Migration(migrations.Migration):
             model_name="idempotencykey",
             index=models.Index(fields=["created_at"], name="idempotency_keys_age_idx"),
         ),
+        migrations.AddField(
+            model_name="job",
+            name="troubles",
+            field=models.PositiveSmallIntegerField(
+                default=0, help_text="passing errors since progress"
+            ),
+        ),
         migrations.AddIndex(
             model_name="job",
             index=models.Index(fields=["ended_at"], name="jobs_ended_idx"),

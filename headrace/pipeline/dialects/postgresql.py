@@ -19,7 +19,7 @@ from psycopg.rows import tuple_row
 from headrace.pipeline.dialects import statements, tables
 from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
-from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable
+from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Lines
 from headrace.schema import (
@@ -184,6 +184,7 @@ class PostgreSQL:
 _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceError]]] = [
     ((errors.UniqueViolation, errors.ForeignKeyViolation), Race),
     ((psycopg.DataError, psycopg.IntegrityError), DataRefused),
+    ((errors.QueryCanceled,), TookTooLong),
     ((psycopg.OperationalError, psycopg.InterfaceError), Retryable),
 ]
 

@@ -1,0 +1,283 @@
+"""What test_races.py has done inside a process: two workers meet at chosen places.
+
+Places are reached by wrapping functions of the service, which then do what they always do.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from django.db import connection
+from django.db.models import F
+from django.test import Client
+
+from apps.core import idempotency, jobs, worker
+from apps.core.models import Job
+from apps.ingestions import accounts, ledger, parking, processing
+from apps.ingestions.models import Chunk
+from apps.tenants import keys
+from apps.tenants.models import Tenant
+from headrace.pipeline.report import LineOutcomes
+
+LINES = 30
+SEGMENT = 10
+
+
+class Shop:
+    """A tenant who sends files past the network."""
+
+    def __init__(self) -> None:
+        Job.objects.all().delete()
+        type(ledger.dialect()).segment_rows = SEGMENT
+        self._key = keys.mint(Tenant.objects.create(name="A shop"))
+        self._http = Client()
+
+    def send(self, name: str, records: list[dict], token: str = "", key: str = "") -> Any:
+        headers = {
+            "X-API-Key": self._key,
+            "X-Filename": name,
+            "Idempotency-Key": key or uuid4().hex,
+            **({"Upload-Token": token} if token else {}),
+        }
+        data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+        return self._http.post(
+            "/api/v1/ingest/comprehensive/",
+            data,
+            content_type="application/x-ndjson",
+            headers=headers,
+        )
+
+    def call(self, method: str, path: str) -> dict:
+        response = self._http.generic(
+            method,
+            f"/api/v1/ingest/sessions/{path}",
+            data="{}" if method == "POST" else "",
+            content_type="application/json",
+            headers={"X-API-Key": self._key},
+        )
+        assert response.status_code in (200, 201), response.content
+        return response.json()
+
+
+def claim() -> jobs.Lease:
+    lease = jobs.Claims("worker").next()
+    assert lease is not None
+    return lease
+
+
+def work_off() -> None:
+    claims = jobs.Claims("honest")
+    while (lease := claims.next()) is not None:
+        worker.execute(lease)
+
+
+@contextmanager
+def wrapped(owner: Any, name: str, around: Callable[[Callable, tuple], Any]) -> Any:
+    """`around` is called instead of a function, with it and its arguments."""
+    original = getattr(owner, name)
+    setattr(owner, name, lambda *given: around(original, given))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def aside(step: Callable[[], object]) -> threading.Thread:
+    """Start a step of another worker in a thread of its own."""
+
+    def run() -> None:
+        step()
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def orders(buyers: list[str]) -> list[dict]:
+    placed = {"total_amount": 1, "order_date": "2024-01-01T00:00:00Z"}
+    return [
+        {"order_id": str(uuid4()), "external_order_id": buyer, "customer_id": buyer, **placed}
+        for buyer in buyers
+    ]
+
+
+def cancelled_after_a_segment() -> tuple[Shop, str, list[str]]:
+    """A file of orders without customers, cancelled when its first segment has landed."""
+    shop, buyers = Shop(), [str(uuid4()) for _ in range(LINES)]
+    token = shop.call("POST", "")["upload_token"]
+    assert shop.send("orders.ndjson", orders(buyers), token).status_code == 201
+
+    def rest(original: Callable, given: tuple) -> None:
+        shop.call("POST", f"{token}/cancel/")
+        original(*given)
+
+    with wrapped(ledger.ChunkLedger, "rest", rest):
+        worker.execute(claim())
+    return shop, token, buyers
+
+
+def account(shop: Shop, token: str) -> dict:
+    """The upload's state, and the outcomes of its lines told in both ways."""
+    status = shop.call("GET", f"{token}/status/")
+    chunk = Chunk.objects.get(entity="orders")
+    by_line = LineOutcomes.unpack(bytes(chunk.outcomes)).counts()
+    return {
+        "status": status["status"],
+        "by counter": {name: lines for name, lines in status["outcomes"].items() if lines},
+        "by line": {name.value: lines for name, lines in by_line.items() if lines},
+    }
+
+
+def resume_while_a_wake_runs() -> dict:
+    """The wake has landed its first lines when the sender resumes; a worker takes the file up."""
+    shop, token, buyers = cancelled_after_a_segment()
+    shop.send("customers.ndjson", [{"customer_id": buyer} for buyer in buyers])
+    worker.execute(claim())
+    looks: list[int] = []
+
+    def lines(original: Callable, given: tuple) -> Any:
+        if given[1] is parking._ready:
+            looks.append(1)
+            if len(looks) == 2:
+                assert shop.call("POST", f"{token}/resume/")["resumed"] == 1
+                with wrapped(ledger.ChunkLedger, "finish", lambda *_: None):
+                    handle_without_end(claim())
+        return original(*given)
+
+    with wrapped(parking, "_lines", lines):
+        worker.execute(claim())
+    Job.objects.filter(state="running").update(state="queued", epoch=F("epoch") + 1)
+    work_off()
+    return account(shop, token)
+
+
+def handle_without_end(lease: jobs.Lease) -> None:
+    """Run a job as a worker who is killed at its end."""
+    jobs.HANDLERS[lease.kind].run(lease)
+
+
+def wake_while_a_file_sums_up() -> dict:
+    """A wake that began before the resume tries to land while the file ends."""
+    shop, token, buyers = cancelled_after_a_segment()
+    shop.send("customers.ndjson", [{"customer_id": buyer} for buyer in buyers])
+    worker.execute(claim())
+    wake, sums, threads = claim(), threading.Event(), []
+
+    def lines(original: Callable, given: tuple) -> Any:
+        if given[1] is parking._ready and not threads:
+            assert shop.call("POST", f"{token}/resume/")["resumed"] == 1
+            threads.append(aside(lambda: worker.execute(claim())))
+            sums.wait(30)
+        return original(*given)
+
+    def check(original: Callable, given: tuple) -> None:
+        original(*given)
+        if not sums.is_set():
+            sums.set()
+            time.sleep(1)  # in which the wake tries to land
+
+    with wrapped(parking, "_lines", lines), wrapped(accounts, "check_sums", check):
+        worker.execute(wake)
+        threads[0].join()
+    work_off()
+    return account(shop, token)
+
+
+def a_stalled_worker_begins_late() -> dict:
+    """It stood still before it showed its file at work; another has ended the cancelled file."""
+    shop = Shop()
+    token = shop.send("orders.ndjson", orders([str(uuid4())])).json()["upload_token"]
+    stalled = claim()
+
+    def begin(original: Callable, given: tuple) -> None:
+        Job.objects.filter(pk=stalled.job).update(lease_expires="2020-01-01T00:00:00Z")
+        shop.call("POST", f"{token}/cancel/")
+        worker.execute(claim())
+        original(*given)
+
+    with wrapped(processing, "_begin", begin):
+        worker.execute(stalled)
+    work_off()
+    return account_without_lines(shop, token)
+
+
+def account_without_lines(shop: Shop, token: str) -> dict:
+    status = shop.call("GET", f"{token}/status/")
+    counts = {name: lines for name, lines in status["outcomes"].items() if lines}
+    return {"status": status["status"], "by counter": counts}
+
+
+def resume_while_a_cancel_ends() -> dict:
+    """The worker has noticed the cancel, and the sender resumes before the file has ended."""
+    shop = Shop()
+    token = shop.send("orders.ndjson", orders([str(uuid4())])).json()["upload_token"]
+    shop.call("POST", f"{token}/cancel/")
+    resumed = []
+
+    def count(original: Callable, given: tuple) -> Any:
+        resumed.append(shop.call("POST", f"{token}/resume/")["resumed"])
+        return original(*given)
+
+    with wrapped(processing, "_lines_received", count):
+        worker.execute(claim())
+    work_off()
+    return {"resumed": resumed, **account_without_lines(shop, token)}
+
+
+def the_slower_of_two_equal_requests() -> list:
+    """Its twin has been answered, and the upload completed, while its body came in."""
+    shop = Shop()
+    token = shop.call("POST", "")["upload_token"]
+    records = orders([str(uuid4())])
+    first = shop.send("orders.ndjson", records, token, "once")
+    shop.call("POST", f"{token}/complete/")
+    looks: list[int] = []
+
+    def is_known(original: Callable, given: tuple) -> bool:
+        looks.append(1)
+        return len(looks) > 1 and original(*given)
+
+    with wrapped(idempotency, "is_known", is_known):
+        second = shop.send("orders.ndjson", records, token, "once")
+    return [second.status_code, second.content == first.content, Chunk.objects.count()]
+
+
+def troubles_wait_longer_and_longer() -> list:
+    """How long a job waits after each error that passes, and how often that counted."""
+    from headrace.pipeline.errors import Retryable, TookTooLong  # noqa: PLC0415
+
+    Shop()
+    jobs.HANDLERS["test"] = jobs.Handler(lambda lease: raises(errors.pop(0)), processing.give_up)
+    errors: list[Exception] = [Retryable("no room") for _ in range(9)]
+    errors.append(TookTooLong("a statement"))
+    jobs.enqueue("test", uuid4(), uuid4())
+    waits = []
+    while errors:
+        Job.objects.update(run_after="2020-01-01T00:00:00Z")
+        worker.execute(claim())
+        job = Job.objects.annotate(wait=F("run_after") - jobs._in(0)).get()
+        waits.append(round(job.wait.total_seconds()))
+    return [waits, job.attempts, job.troubles]
+
+
+def raises(error: Exception) -> None:
+    raise error
+
+
+def sweeps_while_there_is_work() -> int:
+    """How often a process sweeps: for ten jobs, for the cleanup that a sweep queues, at the end."""
+    Shop()
+    sweeps: list[int] = []
+    jobs.SWEEPS.append(lambda: sweeps.append(1))
+    jobs.HANDLERS["test"] = jobs.Handler(lambda lease: lease.end("done"), processing.give_up)
+    for _ in range(10):
+        jobs.enqueue("test", uuid4(), uuid4())
+    turns = worker.Turns()
+    while turns.take() is not None:
+        pass
+    return len(sweeps)
