@@ -40,7 +40,9 @@ def running_service(
     server = None
     if request.param == "postgresql":
         server = request.getfixturevalue("postgresql_server")
-    with service.running(tmp_path_factory.mktemp(request.param), server) as opened:
+    # Tests send up to 16 bodies at once; which process takes them is chance.
+    home = tmp_path_factory.mktemp(request.param)
+    with service.running(home, server, HEADRACE_THREADS="32") as opened:
         yield opened
 
 

@@ -16,9 +16,10 @@ from django.db.models import F
 from django.test import Client
 
 from apps.core import idempotency, jobs, worker
+from apps.core.isolation import tenant_reading
 from apps.core.models import Job
 from apps.ingestions import accounts, ledger, parking, processing
-from apps.ingestions.models import Chunk
+from apps.ingestions.models import Chunk, ParkedLine
 from apps.tenants import keys
 from apps.tenants.models import Tenant
 from headrace.pipeline.report import LineOutcomes
@@ -134,9 +135,13 @@ def account(shop: Shop, token: str) -> dict:
 
 
 def resume_while_a_wake_runs() -> dict:
-    """The wake has landed its first lines when the sender resumes; a worker takes the file up."""
+    """The wake has landed its first lines when the sender resumes; a worker takes the file up.
+
+    It parks more lines, and their customers come before it ends.
+    """
     shop, token, buyers = cancelled_after_a_segment()
-    shop.send("customers.ndjson", [{"customer_id": buyer} for buyer in buyers])
+    first = waited_for()
+    shop.send("customers.ndjson", [{"customer_id": buyer} for buyer in first])
     worker.execute(claim())
     looks: list[int] = []
 
@@ -147,6 +152,9 @@ def resume_while_a_wake_runs() -> dict:
                 assert shop.call("POST", f"{token}/resume/")["resumed"] == 1
                 with wrapped(ledger.ChunkLedger, "finish", lambda *_: None):
                     handle_without_end(claim())
+                rest = set(buyers) - set(first)
+                shop.send("customers.ndjson", [{"customer_id": buyer} for buyer in rest])
+                worker.execute(claim())
         return original(*given)
 
     with wrapped(parking, "_lines", lines):
@@ -154,6 +162,12 @@ def resume_while_a_wake_runs() -> dict:
     Job.objects.filter(state="running").update(state="queued", epoch=F("epoch") + 1)
     work_off()
     return account(shop, token)
+
+
+def waited_for() -> list[str]:
+    chunk = Chunk.objects.get(entity="orders")
+    with tenant_reading(chunk.tenant_id):
+        return [str(key) for key in ParkedLine.objects.values_list("key", flat=True)]
 
 
 def handle_without_end(lease: jobs.Lease) -> None:

@@ -165,10 +165,11 @@ def test_complete_lets_what_was_received_finish(merchant):
 
 
 def test_cancel_stops_at_the_next_segment_and_resume_goes_on_from_there(merchant):
-    token = merchant.send("customers.ndjson", sound(BIG)).json()["upload_token"]
+    lines = 4 * BIG if merchant.service.is_postgresql else BIG
+    token = merchant.send("customers.ndjson", sound(lines)).json()["upload_token"]
     while not (landed := merchant.status(token)["outcomes"]["inserted"]):
         time.sleep(0.01)
-    assert landed < BIG
+    assert landed < lines
     step(merchant, token, "cancel")
     status = merchant.wait(token)
     state, code, counts = ending(status)
@@ -176,8 +177,8 @@ def test_cancel_stops_at_the_next_segment_and_resume_goes_on_from_there(merchant
     assert set(counts) == {"inserted", "unprocessed"}
     assert rows(merchant, "customers") == counts["inserted"]
     assert step(merchant, token, "resume")["resumed"] == 1
-    assert ending(merchant.wait(token)) == ("completed", None, {"inserted": BIG})
-    assert rows(merchant, "customers") == BIG
+    assert ending(merchant.wait(token)) == ("completed", None, {"inserted": lines})
+    assert rows(merchant, "customers") == lines
 
 
 def test_cancel_counts_the_lines_of_files_that_were_never_begun(merchant):

@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import Error, connection, transaction
 from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
 from django.db.models.expressions import CombinedExpression, F, Value
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from apps.core import doorbell, metrics
 from apps.core.models import Job, JobState, Priority
@@ -107,16 +107,21 @@ class Lease:
         """Fence and end the job, as the last statement of its last transaction."""
         self._update(state=state, ended_at=Now(), lease_expires=None, error=error)
 
-    def release(self, seconds: float, error: str, attempts: int, troubles: int = 0) -> None:
-        """Give the job back, to be claimed again after so many seconds."""
-        self._update(
-            state=JobState.QUEUED,
-            lease_expires=None,
-            run_after=_in(seconds),
-            error=error,
-            attempts=attempts,
-            troubles=troubles,
-        )
+    def give_back(self) -> None:
+        """Progress was made: the job goes on when it is claimed again."""
+        self._update(attempts=0, troubles=0, error="", **self._queued_in(0))
+
+    def release(self, seconds: float, error: str, *, is_passing: bool) -> None:
+        """Have the job tried again after so many seconds.
+
+        What was counted since the claim stays: a fence has begun anew. An error that passes is
+        no attempt.
+        """
+        tried = {"attempts": Greatest(F("attempts") - 1, 0), "troubles": F("troubles") + 1}
+        self._update(error=error, **(tried if is_passing else {}), **self._queued_in(seconds))
+
+    def _queued_in(self, seconds: float) -> dict[str, object]:
+        return {"state": JobState.QUEUED, "lease_expires": None, "run_after": _in(seconds)}
 
     def keep(self) -> None:
         """Heartbeat: prolong the lease, or note that it is lost."""

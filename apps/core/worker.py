@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections
@@ -79,7 +80,7 @@ def _execute(lease: Lease) -> None:
         _note_the_loss(lease)
     except jobs.GiveBack:
         metrics.RETRIES.labels(lease.kind, "turn").inc()
-        if _release(lease, 0, "", attempts=0):
+        if _let_go(lease, lease.give_back):
             doorbell.ring(lease.job)
     except Exception as error:
         log.exception("job %s did not succeed; it will be tried again", lease.job)
@@ -106,11 +107,10 @@ def _run(lease: Lease) -> None:
 
 def _release_after(lease: Lease, error: Exception) -> None:
     """Give the job back. A database or a disk that had no room for it is no fault of the job's."""
-    is_passing = _is_passing(error)
-    attempts, troubles = lease.attempts - is_passing, lease.troubles + is_passing
     text = str(error) if isinstance(error, Retryable) else type(error).__name__
-    wait = min(LONGEST_WAIT, 0.5 * 2 ** (attempts + troubles))
-    _release(lease, wait, text, attempts, troubles)
+    wait = min(LONGEST_WAIT, 0.5 * 2 ** (lease.attempts + lease.troubles))
+    is_passing = _is_passing(error)
+    _let_go(lease, lambda: lease.release(wait, text, is_passing=is_passing))
 
 
 def _is_passing(error: Exception) -> bool:
@@ -120,10 +120,11 @@ def _is_passing(error: Exception) -> bool:
     return is_full or isinstance(error, Retryable | OperationalError | InterfaceError)
 
 
-def _release(lease: Lease, seconds: float, reason: str, attempts: int, troubles: int = 0) -> bool:
+def _let_go(lease: Lease, step: Callable[[], None]) -> bool:
+    """False if another worker has the job by now."""
     close_old_connections()
     try:
-        lease.release(seconds, reason, attempts, troubles)
+        step()
     except LeaseLost:
         _note_the_loss(lease)
         return False

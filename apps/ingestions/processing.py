@@ -64,7 +64,7 @@ def give_up(lease: Lease, failure: Permanent) -> None:
     with tenant_transaction(chunk.tenant_id):
         upload = Upload.objects.select_for_update().get(pk=chunk.upload_id)
         if failure.code is FailureCode.CANCELLED and upload.cancelled_at is None:
-            return lease.release(0, "", attempts=0)
+            return lease.give_back()
         _end_early(accounts.locked(chunk), failure, received)
         lease.end(jobs.state_after(failure), failure.code)
     parking.wake_waiting(chunk.tenant_id, chunk.entity)
