@@ -46,6 +46,14 @@ class Nodes:
             if process is None or process.poll() is not None:
                 self._processes[name] = self._start(name, arguments)
 
+    def kill_workers(self) -> None:
+        """kill -9 of all worker nodes and their pools."""
+        for pid in self.worker_pids():
+            kill(pid)
+        for name, process in self._processes.items():
+            if name != "beat":
+                process.wait(20)
+
     def stop(self, name: str) -> int:
         """End a process as a deployment does; its exit code."""
         self._processes[name].send_signal(signal.SIGTERM)

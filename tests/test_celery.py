@@ -12,7 +12,7 @@ from kombu import Connection
 
 from tests import brokers, service
 from tests.brokers import Broker
-from tests.celery_nodes import Nodes, kill
+from tests.celery_nodes import Nodes
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer
@@ -153,8 +153,7 @@ def test_15_a_job_whose_worker_is_killed_is_taken_up_again(bare, nodes, shop):
     token = shop.send("customers.ndjson", data).json()["upload_token"]
     while shop.status(token)["chunks"][0]["status"] == "received":
         time.sleep(0.02)
-    for pid in nodes.worker_pids():
-        kill(pid)
+    nodes.kill_workers()
     nodes.revive()
     status = shop.wait(token)
     assert status["outcomes"]["inserted"] == status["lines_received"] == 20_000

@@ -199,7 +199,7 @@ DONE_IS_LEFT_ALONE = Patch(
     chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
     if chunk.ended_at:
         with tenant_transaction(chunk.tenant_id):
-            lease.end(JobState.DONE)
+            lease.end("done")
         return
 """,
 )

@@ -75,11 +75,12 @@ def _missing(connection: Any, entity: Entity) -> list[str]:
         for name in entity.field_names
         if name not in columns
     ]
-    return additions + [
+    additions += [
         database.index_statement(entity, index.name)
         for index in entity.indexes
         if not index.optional and index.name not in indexes
     ]
+    return additions + database.setting_statements(entity)
 
 
 class GuardTable(Operation):

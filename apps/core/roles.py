@@ -8,7 +8,6 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from headrace.entities import ENTITIES
-from headrace.pipeline.dialects.statements import TENANT
 from headrace.schema import Entity
 
 
@@ -95,4 +94,4 @@ END $$"""
 
 def _joined_columns(entity: Entity) -> list[str]:
     references = [reference.field for reference in entity.references]
-    return list(dict.fromkeys((TENANT, entity.key, *entity.natural_keys, *references)))
+    return list(dict.fromkeys((entity.key, *entity.natural_keys, *references)))

@@ -59,7 +59,7 @@ def give_up(lease: Lease, failure: Permanent) -> None:
 
     A file that was stopped by a cancel goes on if its sender has resumed the upload since.
     """
-    chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
+    chunk = Chunk.objects.get(pk=lease.subject)
     received = 0 if chunk.is_planned else _lines_received(chunk, lease, failure)
     with tenant_transaction(chunk.tenant_id):
         upload = Upload.objects.select_for_update().get(pk=chunk.upload_id)

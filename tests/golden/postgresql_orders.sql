@@ -25,6 +25,7 @@ CREATE INDEX orders_customer_idx ON orders USING btree (tenant_id, customer_id) 
 ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE orders FORCE ROW LEVEL SECURITY;
 CREATE POLICY orders_tenant ON orders USING (tenant_id = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid));
+ALTER TABLE orders ALTER COLUMN tenant_id SET STATISTICS 0;
 
 -- staging
 CREATE TEMPORARY TABLE IF NOT EXISTS orders_staging (line bigint, mask integer, order_id uuid, external_order_id varchar(100), kind varchar(20), customer_id uuid, customer_name_snapshot varchar(255), customer_email_snapshot varchar(255), total_amount numeric(19,4), currency varchar(3), order_status varchar(20), order_date timestamptz, raw_payload jsonb, created_at timestamptz) ON COMMIT DELETE ROWS;

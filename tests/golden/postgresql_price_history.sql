@@ -16,6 +16,7 @@ CREATE UNIQUE INDEX price_history_open_key ON price_history (tenant_id, product_
 ALTER TABLE price_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE price_history FORCE ROW LEVEL SECURITY;
 CREATE POLICY price_history_tenant ON price_history USING (tenant_id = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid));
+ALTER TABLE price_history ALTER COLUMN tenant_id SET STATISTICS 0;
 
 -- staging
 CREATE TEMPORARY TABLE IF NOT EXISTS price_history_staging (line bigint, mask integer, id uuid, product_id uuid, price numeric(19,4), effective_from timestamptz, effective_to timestamptz) ON COMMIT DELETE ROWS;

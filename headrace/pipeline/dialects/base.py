@@ -61,6 +61,9 @@ class Dialect(Protocol):
     def table_statements(self, entity: Entity) -> list[str]:
         """The DDL that makes the target table with its keys, checks and indexes."""
 
+    def setting_statements(self, entity: Entity) -> list[str]:
+        """The DDL that sets what a target table may be given again at any time."""
+
     def guard_statements(self, table: str) -> list[str]:
         """The DDL that binds a table with a tenant to the tenant of the transaction."""
 

@@ -71,7 +71,15 @@ class PostgreSQL:
             *(_index(entity, index) for index in entity.indexes if not index.optional),
             *tables.interval_indexes(entity),
             *self.guard_statements(entity.name),
+            *self.setting_statements(entity),
         ]
+
+    def setting_statements(self, entity: Entity) -> list[str]:
+        """No statistics on the tenant. With them a tenant that came after the last ANALYZE is
+        thought to have one row, and its first large file is joined row by row with itself: 240,000
+        lines took minutes instead of 4 s. Without, every tenant is thought to have a 200th.
+        """
+        return [f"ALTER TABLE {entity.name} ALTER COLUMN {TENANT} SET STATISTICS 0"]
 
     def guard_statements(self, table: str) -> list[str]:
         """Rows of the transaction's tenant, and none where no tenant is set ('' after one was)."""

@@ -70,6 +70,9 @@ class SQLite:
             *self.guard_statements(entity.name),
         ]
 
+    def setting_statements(self, entity: Entity) -> list[str]:
+        return []
+
     def guard_statements(self, table: str) -> list[str]:
         """Writes outside a tenant's transaction, or for another tenant, are refused.
 
