@@ -50,7 +50,10 @@ def kill_a_worker(running: Service, chance: random.Random) -> bool:
     if not pids:
         return False
     time.sleep(chance.uniform(0.3, 1.5))
-    os.kill(pids[0], signal.SIGKILL)
+    try:
+        os.kill(pids[0], signal.SIGKILL)
+    except ProcessLookupError:  # it was still dying from the kill before
+        return False
     return True
 
 
