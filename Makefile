@@ -43,7 +43,7 @@ docs: $(VENV)/.runtime ## Write the generated pages of docs/ anew
 	$(BIN)/python scripts/docs.py
 
 lock: ## Write the requirement files anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra service --extra postgresql $(LOCK) -o requirements.txt
+	uv pip compile pyproject.toml --extra service --extra postgresql --extra mysql $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml --all-extras $(LOCK) -o requirements-dev.txt
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
