@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from headrace.entities import BY_NAME
 from headrace.pipeline import scratch, verify
 from headrace.pipeline.errors import FailureCode, Permanent
-from headrace.pipeline.formats import ndjson
+from headrace.pipeline.formats import base
+from headrace.pipeline.formats.ndjson import NdJson
 from headrace.pipeline.inspection import Row
 from headrace.pipeline.validate import Checker
 from tests import records, road
@@ -62,7 +63,7 @@ def test_every_line_of_any_file_has_one_outcome(
 ):
     file = (data + end).removeprefix(b"\x1f\x8b")
     ledger = road.land(sqlite, tmp_path, "customers", file)  # its finish holds the sum rule
-    whole = file.removeprefix(ndjson.BOM).split(b"\n")
+    whole = file.removeprefix(base.BOM).split(b"\n")
     is_record = [bool(line.strip(b" \t\r")) for line in whole]
     outcomes = ledger.outcome_by_line()
     assert ledger.finished
@@ -134,14 +135,14 @@ def test_a_file_of_more_lines_than_are_taken_fails_and_lands_nothing(
 
 
 def test_tiny_lines_are_checked_some_at_a_time():
-    data = b"[\n" * (2 * ndjson.BATCH_LINES) + b"{}\n" * 7
-    checker = Checker(road.load_of("customers", b""))
+    data = b"[\n" * (2 * base.BATCH_LINES) + b"{}\n" * 7
+    checker = Checker(road.load_of("customers", b""), NdJson())
     offsets = []
-    for batch in ndjson.batches([data[:5], data[5:]]):
-        assert len(batch.lines) <= ndjson.BATCH_LINES
+    for batch in NdJson().batches([data[:5], data[5:]]):
+        assert len(batch.lines) <= base.BATCH_LINES
         offsets += [(reject.line, reject.offset) for reject in checker.check(batch).rejects]
-    ends = [*range(0, 4 * ndjson.BATCH_LINES, 2)]
-    ends += [4 * ndjson.BATCH_LINES + 3 * at for at in range(7)]
+    ends = [*range(0, 4 * base.BATCH_LINES, 2)]
+    ends += [4 * base.BATCH_LINES + 3 * at for at in range(7)]
     assert offsets == list(enumerate(ends, 1))
 
 

@@ -4,6 +4,7 @@ The inspector is the author of rejects, so what it says of bad input is tested i
 test_inspection.py, and the way from bytes to numbered lines in test_lines.py.
 """
 
+import io
 import json
 import random
 import re
@@ -17,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.entities import BY_NAME, ENTITIES
-from headrace.pipeline import validate
 from headrace.pipeline.inspection import NULL, Inspector, Row
+from headrace.pipeline.json_records import JsonRecords
 from headrace.pipeline.load import UTC as UTC_ZONE
+from headrace.pipeline.load import Load
 from headrace.schema import (
     Before,
     Boolean,
@@ -89,17 +91,21 @@ def _unescaped(cell: str) -> str:
     return re.sub(r"\\(.)", lambda found: signs[found[1]], cell)
 
 
+def load_of(entity: Entity, zone: ZoneInfo = UTC_ZONE) -> Load:
+    """A load of any entity, declared or not, whose bytes nobody reads."""
+    return Load(entity, road.TENANT, 1, io.BytesIO, "", zone=zone)
+
+
 class Paths:
     """Both ways to read a line of an entity, side by side."""
 
     def __init__(self, entity: Entity, zone: ZoneInfo = UTC_ZONE) -> None:
         self.entity = entity
-        self._fast = validate._clean_reader(entity, road.TENANT, zone)
-        self._slow = Inspector(entity, road.TENANT, zone)
+        self._records = JsonRecords(load_of(entity, zone))
 
     def agree(self, line: bytes) -> bool:
         """Whether the fast path passed the line; fails if the inspector says otherwise."""
-        fast, slow = self._fast(line), self._slow.inspect(line)
+        fast, slow = self._records.clean(line), self._records.inspect(line)
         assert (slow.row is None) == bool(slow.faults), line
         if fast is None:
             return False
@@ -320,7 +326,7 @@ def test_both_paths_stage_the_same_row(database: road.Database):
     """As read by the database itself: rows of the fast path beside the inspector's own."""
     dice = random.Random(11)
     for entity in ENTITIES:
-        fast = validate._clean_reader(entity, road.TENANT, UTC_ZONE)
+        fast = JsonRecords(load_of(entity)).clean
         slow = Inspector(entity, road.TENANT, UTC_ZONE)
         lines = [records.line(records.random_record(entity, dice)) for _ in range(400)]
         pairs = [(fast(line), slow.inspect(line).row) for line in lines]

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from headrace.entities import BY_NAME
-from headrace.pipeline.formats import ndjson
+from headrace.pipeline.formats import base
+from headrace.pipeline.formats.ndjson import NdJson
 from headrace.pipeline.load import UTC
 from headrace.pipeline.report import Reject
 from headrace.pipeline.validate import MAX_UNKNOWN_KEYS, OTHER_KEYS, Checked, Checker
@@ -20,8 +21,8 @@ STRANGER = "22222222-2222-4222-8222-222222222222"
 
 def checked(entity: str, *lines: bytes, zone: ZoneInfo = UTC) -> Checked:
     """What a load says of these lines; the sum of rows, rejects and blanks is theirs."""
-    checker = Checker(road.load_of(entity, b"", zone=zone))
-    found = checker.check(ndjson.Batch(1, 0, list(lines), len(lines[0])))
+    checker = Checker(road.load_of(entity, b"", zone=zone), NdJson())
+    found = checker.check(base.Batch(1, 0, list(lines), len(lines[0])))
     assert len(found.rows) + len(found.rejects) + len(found.blanks) == len(lines)
     return found
 
@@ -250,10 +251,10 @@ def test_reserved_names_are_read_or_ignored(member: str, wanted):
 
 
 def test_unknown_keys_are_kept_out_and_counted_in_a_form_that_every_database_keeps():
-    checker = Checker(road.load_of("customers", b""))
+    checker = Checker(road.load_of("customers", b""), NdJson())
     members = [b'"who":1', b'"who":2', b'"\\ud800":1', b'"\\u0000":1', b'"%s":1' % (b"k" * 5000)]
     lines = [records.line(CUSTOMER).replace(b"{", b"{" + member + b",", 1) for member in members]
-    found = checker.check(ndjson.Batch(1, 0, lines, len(lines[0])))
+    found = checker.check(base.Batch(1, 0, lines, len(lines[0])))
     assert (len(found.rows), found.rejects) == (5, [])
     assert sorted(checker.unknown_keys.values()) == [1, 1, 1, 2]
     for key in checker.unknown_keys:
@@ -262,10 +263,10 @@ def test_unknown_keys_are_kept_out_and_counted_in_a_form_that_every_database_kee
 
 
 def test_the_unknown_keys_that_are_told_apart_are_bounded_and_the_others_counted_as_one():
-    checker = Checker(road.load_of("customers", b""))
+    checker = Checker(road.load_of("customers", b""), NdJson())
     for number in range(MAX_UNKNOWN_KEYS + 50):
         line = records.line(CUSTOMER).replace(b"{", b'{"key %d":1,' % number, 1)
-        checker.check(ndjson.Batch(1, 0, [line], len(line)))
+        checker.check(base.Batch(1, 0, [line], len(line)))
     told_apart = {f"key {number}": 1 for number in range(MAX_UNKNOWN_KEYS)}
     assert checker.unknown_keys == {**told_apart, OTHER_KEYS: 50}
 

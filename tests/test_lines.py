@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from headrace.entities import BY_NAME
 from headrace.pipeline.errors import FailureCode, Permanent
-from headrace.pipeline.formats import compression, ndjson
+from headrace.pipeline.formats import base, compression, ndjson
+from headrace.pipeline.formats.ndjson import NdJson
 from headrace.pipeline.report import Outcome
 from headrace.pipeline.validate import Checker
 from headrace.pipeline.verify import Verified, verify
@@ -38,9 +39,9 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
 
 def lines_of(blocks: list[bytes]) -> list[tuple[int, int, bytes]]:
     """Number, byte offset and bytes of every physical line, by way of the checker's arithmetic."""
-    bom, plain = ndjson.without_bom(blocks)
+    bom, plain = base.without_bom(blocks)
     found = []
-    for batch in ndjson.batches(plain, bom):
+    for batch in NdJson().batches(plain, bom):
         offset = batch.offset
         for number, line in enumerate(batch.lines, batch.first_line):
             found.append((number, offset, line))
@@ -50,7 +51,7 @@ def lines_of(blocks: list[bytes]) -> list[tuple[int, int, bytes]]:
 
 @given(data=BYTES, sizes=st.lists(st.integers(1, 9), min_size=1))
 def test_lines_are_those_of_the_whole_file_whatever_the_blocks(data: bytes, sizes: list[int]):
-    start = 3 if data.startswith(ndjson.BOM) else 0
+    start = 3 if data.startswith(base.BOM) else 0
     wanted, offset = [], start
     whole = data[start:].split(b"\n")
     if not whole[-1]:
@@ -136,7 +137,7 @@ def test_memory_stays_flat_whatever_the_length_of_a_line(tmp_path: Path):
     source = _Repeated(b"x" * MIB, blocks)
     census, longest = ndjson.Census(), 0
     tracemalloc.start()
-    for batch in ndjson.batches(_fed(source, census)):
+    for batch in NdJson().batches(_fed(source, census)):
         longest = max(longest, *map(len, batch.lines))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -166,8 +167,8 @@ def _fed(source: _Repeated, census: ndjson.Census):
 
 def test_a_long_text_is_inspected_in_little_memory():
     line = records.line(records.example(CUSTOMERS, 1, name="x" * (MIB - 1000)))
-    batch = ndjson.Batch(1, 0, [line], len(line))
-    checker = Checker(road.load_of("customers", b""))
+    batch = base.Batch(1, 0, [line], len(line))
+    checker = Checker(road.load_of("customers", b""), NdJson())
     tracemalloc.start()
     (reject,) = checker.check(batch).rejects
     peak = tracemalloc.get_traced_memory()[1]

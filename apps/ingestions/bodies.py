@@ -14,6 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from apps.core.pacing import BLOCK, Pace
 from apps.core.problems import Problem
+from apps.ingestions.readings import ACCEPTED
 
 MAX_FIELD = 1_000
 MAX_FIELDS = 20
@@ -22,12 +23,13 @@ _UNPRINTABLE = dict.fromkeys((*range(32), 127))
 
 
 class Body(Protocol):
-    """A file in a request. `filename` and `entity` are complete once the blocks were read."""
+    """A file in a request. What it says of itself is complete once the blocks were read."""
 
     filename: str
+    content_type: str
 
-    @property
-    def entity(self) -> str | None: ...
+    def option(self, name: str) -> str | None:
+        """A field beside the file, or a parameter of the address; None if it is not there."""
 
     def blocks(self) -> Iterator[bytes]: ...
 
@@ -38,7 +40,7 @@ def body_of(request: HttpRequest) -> Body:
     if kind == b"multipart/form-data":
         return MultipartBody(request, options.get(b"boundary", b""))
     if kind in (b"application/zip", b"application/x-zip-compressed"):
-        raise Problem("unsupported_format", "Send .ndjson or .ndjson.gz.")
+        raise Problem("unsupported_format", f"Send {ACCEPTED}, not zip.")
     return RawBody(request)
 
 
@@ -47,18 +49,25 @@ def label(name: str) -> str:
     return name.translate(_UNPRINTABLE).replace("\\", "/").rpartition("/")[2][:255]
 
 
+def _media_type(header: bytes) -> str:
+    return parse_options_header(header)[0].decode("ascii", "replace").lower()
+
+
 def _in_utf8(header: str) -> str:
     """A header as its sender wrote it: servers hand its bytes on as Latin-1."""
     return header.encode("latin-1", "replace").decode(errors="replace")
 
 
 class RawBody:
-    """The request's body is the file; X-Filename or ?entity= says what it holds."""
+    """The request's body is the file; X-Filename or parameters say what it holds."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.filename = label(unquote(_in_utf8(request.headers.get("X-Filename", ""))))
-        self.entity = request.GET.get("entity")
+        self.content_type = _media_type(request.headers.get("Content-Type", "").encode())
         self._request = request
+
+    def option(self, name: str) -> str | None:
+        return self._request.GET.get(name)
 
     def blocks(self) -> Iterator[bytes]:
         return _incoming(self._request)
@@ -71,13 +80,13 @@ class MultipartBody:
         if not boundary:
             raise Problem("invalid_request", "Send multipart/form-data with its boundary.")
         self.filename = ""
+        self.content_type = ""
         self._fields: dict[str, str] = {}
         self._request = request
         self._boundary = boundary
 
-    @property
-    def entity(self) -> str | None:
-        return self._fields.get("entity") or self._request.GET.get("entity")
+    def option(self, name: str) -> str | None:
+        return self._fields.get(name) or self._request.GET.get(name)
 
     def blocks(self) -> Iterator[bytes]:
         parts = _Parts()
@@ -90,6 +99,7 @@ class MultipartBody:
         if parts.filename is None:
             raise Problem("invalid_request", "Send the file as the part `file`.")
         self.filename = label(parts.filename)
+        self.content_type = parts.content_type
         self._fields = parts.fields
 
 
@@ -98,6 +108,7 @@ class _Parts:
 
     def __init__(self) -> None:
         self.filename: str | None = None
+        self.content_type = ""
         self.fields: dict[str, str] = {}
         self.is_complete = False
         self._data: list[bytes] = []
@@ -105,6 +116,7 @@ class _Parts:
         self._disposition: Mapping[bytes, bytes] = {}
         self._is_file = False
         self._value = b""
+        self._kind = b""
 
     def callbacks(self) -> Any:
         return {
@@ -124,7 +136,7 @@ class _Parts:
         return data
 
     def _begin(self) -> None:
-        self._disposition, self._value = {}, b""
+        self._disposition, self._value, self._kind = {}, b"", b""
 
     def _add(self, part: int, text: bytes) -> None:
         self._header[part] += text
@@ -133,6 +145,8 @@ class _Parts:
         name, value = self._header[0].lower(), self._header[1]
         if name == b"content-disposition":
             self._disposition = parse_options_header(value)[1]
+        elif name == b"content-type":
+            self._kind = value
         elif name == b"content-transfer-encoding" and value.strip().lower() not in _AS_IT_IS:
             raise Problem("unsupported_format", "Send the parts of a form as they are.")
         self._header = [b"", b""]
@@ -143,6 +157,7 @@ class _Parts:
             if self.filename is not None:
                 raise Problem("invalid_request", "Send one file a request.")
             self.filename = self._disposition[b"filename"].decode(errors="replace")
+            self.content_type = _media_type(self._kind)
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:

@@ -45,6 +45,8 @@ def load_of(chunk: Chunk) -> Load:
         open_source=lambda: _open(chunk),
         sha256=chunk.sha256,
         compression=chunk.compression,
+        format=chunk.format,
+        delimiter=chunk.delimiter,
         zone=ZoneInfo(Tenant.objects.get(pk=chunk.tenant_id).time_zone),
         parks=_parks(chunk.upload),
         renews=_has_older_unfinished(chunk),

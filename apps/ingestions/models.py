@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 
 from apps.core.entity_models import TenantManager
 from apps.tenants.models import MissingParent
+from headrace.pipeline.formats import NDJSON
 from headrace.pipeline.report import Counts, Outcome
 
 
@@ -101,6 +102,8 @@ class Chunk(Counters):
     entity = models.CharField(max_length=40)
     filename = models.CharField(max_length=255)
     compression = models.CharField(max_length=10)
+    format = models.CharField(max_length=10, default=NDJSON)
+    delimiter = models.CharField(max_length=1, default=",")
     source = models.CharField(max_length=255, help_text="key in the object store")
     bytes = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)

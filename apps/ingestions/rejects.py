@@ -8,7 +8,8 @@ import hashlib
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -25,7 +26,9 @@ from apps.ingestions import sources
 from apps.ingestions.models import Chunk, RejectRows, Upload
 from headrace.entities import BY_NAME
 from headrace.pipeline import mending
-from headrace.pipeline.formats import compression, ndjson
+from headrace.pipeline.csv_records import Header
+from headrace.pipeline.formats import CSV, JSON, compression, format_of
+from headrace.pipeline.formats.base import Batch, without_bom
 from headrace.pipeline.report import Reject, rejects_of
 from headrace.storage.base import ObjectMissing
 
@@ -87,7 +90,7 @@ def download(upload: Upload, asked: Asked) -> Content:
         _check_sources(found)
         headers["Content-Disposition"] = f'attachment; filename="{_name(upload, found, ending)}"'
     if ending == "csv":
-        _check_one_entity(found)
+        _check_one_layout(found)
     write = FORMS[asked.form]
     return Content(_etag(asked, found), headers, lambda: _in_blocks(write(found)))
 
@@ -127,11 +130,12 @@ def _check_sources(found: list[OfChunk]) -> None:
             )
 
 
-def _check_one_entity(found: list[OfChunk]) -> None:
-    if len({own.chunk.entity for own in found}) > 1:
+def _check_one_layout(found: list[OfChunk]) -> None:
+    if len({(own.chunk.entity, _header(own.chunk)) for own in found}) > 1:
         raise Problem(
             "invalid_request",
-            "A CSV holds one record type: choose a chunk, as the upload's status lists them.",
+            "A CSV has one record type and one header: choose a chunk, as the upload's status"
+            " lists them.",
         )
 
 
@@ -160,17 +164,36 @@ def _report(found: list[OfChunk]) -> Iterator[bytes]:
 
 def _records(found: list[OfChunk]) -> Iterator[bytes]:
     for own in found:
+        header = _header(own.chunk)
         for reject, line in _with_lines(own):
-            yield mending.mendable_json(_present(line, own), reject)
+            yield mending.mendable_json(_as_json(_present(line, own), own.chunk, header), reject)
+
+
+def _as_json(line: bytes, chunk: Chunk, header: Header | None) -> bytes:
+    """A record as it would stand on a line of its own."""
+    if header is not None:
+        return mending.json_of(BY_NAME[chunk.entity], header, line)
+    return line.translate(_NEWLINES) if chunk.format == JSON else line
+
+
+_NEWLINES = bytes.maketrans(b"\r\n", b"  ")
 
 
 def _csv(found: list[OfChunk]) -> Iterator[bytes]:
-    for own in found[:1]:
-        yield mending.csv_header(BY_NAME[own.chunk.entity])
+    if not found:
+        return
+    first = found[0].chunk
+    entity, header = BY_NAME[first.entity], _header(first)
+    own_csv = header and mending.CsvMending(header)
+    yield own_csv.header() if own_csv else mending.csv_header(entity)
     for own in found:
-        entity = BY_NAME[own.chunk.entity]
-        for reject, line in _with_lines(own):
-            yield mending.mendable_csv(entity, _present(line, own), reject)
+        for reject, raw in _with_lines(own):
+            line = _present(raw, own)
+            yield (
+                own_csv.line(line, reject)
+                if own_csv
+                else mending.mendable_csv(entity, line, reject)
+            )
 
 
 # What `form` and `format` of a request may be.
@@ -196,6 +219,21 @@ def _with_lines(own: OfChunk) -> Iterator[tuple[Reject, bytes | None]]:
 
 
 def _source_lines(chunk: Chunk) -> Iterator[tuple[int, bytes | None]]:
+    return chain.from_iterable(
+        zip(batch.numbers(), batch.lines, strict=True) for batch in _batches(chunk)
+    )
+
+
+def _header(chunk: Chunk) -> Header | None:
+    """The header of a CSV file; None for another format, or if the file is not kept."""
+    if chunk.format != CSV:
+        return None
+    with closing(_batches(chunk)) as batches:
+        headers = (batch.lines[0] for batch in batches if batch.is_header)
+        return next((Header.read(raw, chunk.delimiter) for raw in headers), None)
+
+
+def _batches(chunk: Chunk) -> Generator[Batch, None, None]:
     try:
         source = sources.store().open(chunk.source) if chunk.source else None
     except ObjectMissing:
@@ -204,10 +242,8 @@ def _source_lines(chunk: Chunk) -> Iterator[tuple[int, bytes | None]]:
         return
     with source:
         plain = compression.blocks(source, chunk.compression, 1 << 62)
-        _, blocks = ndjson.without_bom(plain)
-        yield from chain.from_iterable(
-            enumerate(batch.lines, batch.first_line) for batch in ndjson.batches(blocks)
-        )
+        _, blocks = without_bom(plain)
+        yield from format_of(chunk.format, chunk.delimiter).batches(blocks)
 
 
 def _present(line: bytes | None, own: OfChunk) -> bytes:

@@ -21,6 +21,7 @@ _LISTED = (
     "id",
     "number",
     "filename",
+    "format",
     "entity",
     "state",
     "code",
@@ -174,6 +175,7 @@ def _chunk(chunk: dict[str, Any]) -> dict[str, Any]:
     return {
         "chunk_id": str(chunk["id"]),
         "filename": chunk["filename"],
+        "format": chunk["format"],
         "entity": chunk["entity"],
         "status": chunk["state"],
         "code": chunk["code"] or None,

@@ -5,6 +5,7 @@ from rest_framework import serializers
 from apps.ingestions.models import ChunkState, ErrorPolicy
 from apps.tenants.models import MissingParent
 from headrace.entities import BY_NAME
+from headrace.pipeline.formats import FORMATS
 from headrace.pipeline.report import Outcome
 
 
@@ -47,6 +48,7 @@ class AcceptedFile(serializers.Serializer):
     chunk_id = serializers.UUIDField()
     entity = serializers.ChoiceField(sorted(BY_NAME))
     filename = serializers.CharField()
+    format = serializers.ChoiceField(FORMATS)
     bytes = serializers.IntegerField()
     sha256 = serializers.CharField()
     status = serializers.ChoiceField(ChunkState.choices)
@@ -69,6 +71,7 @@ class EntityStatus(serializers.Serializer):
 class ChunkStatus(serializers.Serializer):
     chunk_id = serializers.UUIDField()
     filename = serializers.CharField()
+    format = serializers.ChoiceField(FORMATS)
     entity = serializers.ChoiceField(sorted(BY_NAME))
     status = serializers.ChoiceField(ChunkState.choices)
     code = serializers.CharField(allow_null=True)

@@ -14,20 +14,12 @@ from apps.core.problems import Problem
 from apps.ingestions import admission, processing, sessions, sources
 from apps.ingestions.bodies import Body, check_size
 from apps.ingestions.models import Chunk, ChunkState, Upload
+from apps.ingestions.readings import LONGEST_MAGIC, Reading, Signs, reading_of
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME, entity_of_file
-from headrace.pipeline.formats.compression import GZIP_MAGIC
 from headrace.storage.base import StoreFull
 
 LOOK_BYTES = 16 << 20  # how often the room on the disk is looked at while a body comes in
-OTHER_MAGIC = {
-    b"PK\x03\x04": "zip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\xfd7zXZ": "xz",
-    b"BZh": "bzip2",
-}
-LONGEST_MAGIC = 5
-ENDINGS = (".ndjson", ".jsonl", ".json")
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,13 @@ class Delivery:
 
     @property
     def entity(self) -> str | None:
-        return self.body.entity
+        return self.body.option("entity")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """How the sender wants the file to be read, where that is said."""
+        asked = {name: self.body.option(name) for name in ("format", "delimiter")}
+        return tuple(f"{name}={value}" for name, value in asked.items() if value)
 
 
 class Reception:
@@ -119,7 +117,7 @@ def receive(delivery: Delivery) -> Answer:
 def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
     """Chunk, job and idempotency key in one transaction: all of them or none."""
     entity = _entity(delivery)
-    compression = _compression(delivery, reception)
+    reading = _reading(delivery, reception)
     with transaction.atomic():
         number = _next_number(delivery.tenant)
         admission.check_tenant(delivery.tenant, delivery.token, reception.bytes)
@@ -131,7 +129,7 @@ def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
             number=number,
             entity=entity,
             filename=delivery.filename,
-            compression=compression,
+            **reading._asdict(),
             source=source,
             bytes=reception.bytes,
             sha256=reception.sha256,
@@ -147,9 +145,8 @@ def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
 
 def _fingerprint(delivery: Delivery, reception: Reception) -> str:
     """The file and what is to be done with it; multipart boundaries differ per retry."""
-    return idempotency.fingerprint(
-        "file", reception.sha256, _entity(delivery), delivery.token or "", delivery.encoding
-    )
+    told = (delivery.token or "", delivery.encoding, *delivery.options)
+    return idempotency.fingerprint("file", reception.sha256, _entity(delivery), *told)
 
 
 def _joined(delivery: Delivery) -> Upload:
@@ -182,23 +179,18 @@ def _entity(delivery: Delivery) -> str:
     return known.name
 
 
-def _compression(delivery: Delivery, reception: Reception) -> str:
-    """ "gzip" or "". The bytes decide; the name and the header must not contradict them."""
-    if not reception.bytes:
-        raise Problem("empty_file", "Send at least one line.")
-    name, is_gzip = delivery.filename.lower(), reception.beginning.startswith(GZIP_MAGIC)
-    for magic, kind in OTHER_MAGIC.items():
-        if reception.beginning.startswith(magic):
-            raise Problem("unsupported_format", f"Send plain or gzip, not {kind}.")
-    if delivery.encoding not in ("", "identity", "gzip"):
-        raise Problem("unsupported_format", "Send Content-Encoding: gzip, or none.")
-    claimed = name.endswith(".gz") or delivery.encoding == "gzip"
-    if claimed and not is_gzip:
-        raise Problem("unsupported_format", "The file is said to be gzip but is not.")
-    plain_name = name.removesuffix(".gz")
-    if "." in plain_name and not plain_name.endswith(ENDINGS):
-        raise Problem("unsupported_format", "Send .ndjson or .ndjson.gz.")
-    return "gzip" if is_gzip else ""
+def _reading(delivery: Delivery, reception: Reception) -> Reading:
+    body = delivery.body
+    return reading_of(
+        Signs(
+            beginning=reception.beginning,
+            filename=delivery.filename,
+            content_type=body.content_type,
+            encoding=delivery.encoding,
+            format=body.option("format"),
+            delimiter=body.option("delimiter"),
+        )
+    )
 
 
 def _described(chunk: Chunk) -> dict[str, object]:
@@ -206,6 +198,7 @@ def _described(chunk: Chunk) -> dict[str, object]:
         "chunk_id": str(chunk.id),
         "entity": chunk.entity,
         "filename": chunk.filename,
+        "format": chunk.format,
         "bytes": chunk.bytes,
         "sha256": chunk.sha256,
         "status": ChunkState.RECEIVED.value,

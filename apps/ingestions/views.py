@@ -23,8 +23,10 @@ from apps.ingestions import admission, rejects, selectors, services, sessions
 from apps.ingestions import serializers as shapes
 from apps.ingestions.bodies import body_of, length_of
 from apps.ingestions.models import Upload
+from apps.ingestions.readings import PACKED
 from apps.tenants.authentication import tenant_of
 from headrace.entities import BY_NAME
+from headrace.pipeline.formats import DELIMITERS, FORMATS
 
 PAGE = 50
 PROBLEM = OpenApiResponse(shapes.ProblemBody, description="application/problem+json")
@@ -51,8 +53,10 @@ class Files(APIView):
             IDEMPOTENCY,
             _header("Upload-Token", "the upload to join; without it a new one is opened"),
             _header("X-Filename", "name of a raw body; its beginning tells the record type"),
-            _header("Content-Encoding", "gzip, if the body is compressed"),
+            _header("Content-Encoding", "gzip or zstd, if the body is compressed"),
             OpenApiParameter("entity", str, enum=sorted(BY_NAME), description="the record type"),
+            OpenApiParameter("format", str, enum=FORMATS, description="without it the name tells"),
+            OpenApiParameter("delimiter", str, enum=[*DELIMITERS], description="of a CSV file"),
         ],
         request={
             "multipart/form-data": {
@@ -61,10 +65,14 @@ class Files(APIView):
                 "properties": {
                     "file": {"type": "string", "format": "binary"},
                     "entity": {"type": "string", "enum": sorted(BY_NAME)},
+                    "format": {"type": "string", "enum": FORMATS},
+                    "delimiter": {"type": "string", "enum": [*DELIMITERS]},
                 },
             },
-            "application/x-ndjson": {"type": "string", "format": "binary"},
-            "application/gzip": {"type": "string", "format": "binary"},
+            **dict.fromkeys(
+                ("application/x-ndjson", "application/json", "text/csv", *PACKED),
+                {"type": "string", "format": "binary"},
+            ),
         },
         responses={
             201: shapes.AcceptedFile,
@@ -174,7 +182,7 @@ class UploadStatus(APIView):
 
 class Rejects(APIView):
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """`format` decides, and Accept refuses nothing."""
+        """Accept refuses nothing."""
         return super().perform_content_negotiation(request, force=True)
 
     @extend_schema(

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.pipeline.formats import NDJSON
+
 
 class Upload(msgspec.Struct, frozen=True):
     """An upload that takes files under its token."""
@@ -73,6 +75,7 @@ class ChunkStatus(msgspec.Struct, frozen=True):
     filename: str
     entity: str
     status: str
+    format: str = NDJSON
     code: str | None = None
     message: str | None = None
     bytes: int = 0

@@ -12,6 +12,7 @@ from headrace.client import http, journal, keys, plan, summary, tables
 from headrace.client.bars import Bars
 from headrace.client.ingestion import Ingestion, Options
 from headrace.client.progress import Progress
+from headrace.pipeline.formats import DELIMITERS
 
 
 def ingest(
@@ -59,6 +60,10 @@ def ingest(
             min=0, metavar="SECONDS", help="How long to watch parked lines that no longer wake."
         ),
     ] = 10.0,
+    delimiter: Annotated[
+        str,
+        typer.Option(metavar="CHARACTER", help="Of CSV files: , ; | or tab (the usual for .tsv)."),
+    ] = "",
     rejects_out: Annotated[
         Path | None,
         typer.Option(
@@ -69,21 +74,23 @@ def ingest(
 ) -> None:
     """Send a folder of data files to a Headrace server.
 
-    Files are named <entity>_<tenant-uuid>[_chunk_NNNN].ndjson[.gz].
+    Files are named <entity>_<tenant-uuid>[_chunk_NNNN].<format>, where the format is ndjson,
+    jsonl, json, csv or tsv, alone or followed by .gz or .zst.
 
     Each tenant's files make one upload. A run that was interrupted
     continues when the same command is given again, and sends nothing twice.
 
     With --rejects-out each file that had rejected lines leaves
-    <its name>.rejects.ndjson there. Mend it and give its folder as --data-dir.
+    <its name>.rejects.ndjson (or .csv) there. Mend it and give its folder as --data-dir.
 
     Exit codes: 0 all landed (or, without waiting, accepted);
     1 lines rejected or parked, or a file failed; 2 usage, or nothing to send;
     3 cannot connect; 4 key refused; 130 interrupted.
     """
     _check_url(api_url)
+    _check_delimiter(delimiter)
     waits = wait_for_completion or rejects_out is not None
-    options = Options(api_url, waits, jobs, retry_for, parked_grace, rejects_out)
+    options = Options(api_url, waits, jobs, retry_for, parked_grace, rejects_out, delimiter)
     try:
         to_send = plan.read(data_dir, tenant_id)
         _check_rejects_folder(rejects_out, data_dir)
@@ -167,6 +174,11 @@ def _check_url(api_url: str) -> None:
         raise typer.BadParameter(
             f"{api_url} is not of the form http://host:port", param_hint="--api-url"
         )
+
+
+def _check_delimiter(delimiter: str) -> None:
+    if delimiter and delimiter not in DELIMITERS:
+        raise typer.BadParameter("expected , ; | or tab", param_hint="--delimiter")
 
 
 def _check_rejects_folder(folder: Path | None, data_dir: Path) -> None:

@@ -22,6 +22,7 @@ from headrace.client import errors
 from headrace.client.answers import AcceptedFile, Reject, Upload, UploadStatus
 from headrace.client.rejected import Download
 from headrace.client.retries import OnRetry, Patience, patiently
+from headrace.pipeline.formats import CSV, NDJSON, format_of_name
 
 T = TypeVar("T")
 
@@ -29,12 +30,22 @@ T = TypeVar("T")
 OnSent = Callable[[int], None]
 
 API_PATH = "/api/v1"
+FILES_PATH = "/ingest/comprehensive/"
 RETRY_FOR = 300.0
 #: Patience, in seconds, with a server that has not answered yet or wore out the last request's.
 FIRST_CONTACT = 10.0
 # A file's answer comes after the server has flushed it to disk, hence the long read.
 TIMEOUT = httpx2.Timeout(connect=10, write=60, read=120, pool=None)
 _PIECE = 256 * 1024
+MEDIA_TYPES = {
+    ".gz": "application/gzip",
+    ".zst": "application/zstd",
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".ndjson": "application/x-ndjson",
+}
 
 
 class HeadraceClient:
@@ -95,11 +106,13 @@ class HeadraceClient:
         upload_token: str,
         *,
         sha256: str | None = None,
+        delimiter: str = "",
         on_sent: OnSent = lambda sent: None,
     ) -> AcceptedFile:
         """Stream the file at `path` into an upload; memory does not grow with its size.
 
-        The file's name must begin with its record type (`orders_….ndjson`, `.ndjson.gz`).
+        The file's name must begin with its record type and end in its format (`orders_….csv`,
+        `.ndjson.gz`). A CSV file with another delimiter than a comma (a tab for .tsv) needs it.
         Calling this again for the same bytes, name and upload lands them once. `sha256` is the
         file's hex digest, if known. Raises FileChanged if the file is written to meanwhile,
         OSError if it cannot be read.
@@ -109,7 +122,9 @@ class HeadraceClient:
 
         def request() -> httpx2.Response:
             with path.open("rb") as file:
-                return self._send_body(file, path.name, upload_token, digest, patience, on_sent)
+                place = FILES_PATH + _query(path.name, delimiter)
+                headers = _file_headers(path.name, upload_token, digest)
+                return self._send_body(file, place, headers, patience, on_sent)
 
         response = self._patiently(patience, request)
         accepted = _decoded(response, AcceptedFile)
@@ -152,14 +167,16 @@ class HeadraceClient:
         finally:
             response.close()
 
-    def download_rejects(self, upload_token: str, chunk_id: int | str, path: Path) -> None:
-        """Write a chunk's refused records to `path`, as NDJSON to mend and send again.
+    def download_rejects(
+        self, upload_token: str, chunk_id: int | str, path: Path, *, form: str = NDJSON
+    ) -> None:
+        """Write a chunk's refused records to `path`, as NDJSON or CSV to mend and send again.
 
         Streamed; a stream that breaks is continued, and `path` is there whole or not at all.
         Raises OSError if it cannot be written.
         """
         place = f"/ingest/sessions/{quote(upload_token, safe='')}/rejects/"
-        query = f"?form=records&chunk={quote(str(chunk_id), safe='')}"
+        query = f"?form=records&format={form}&chunk={quote(str(chunk_id), safe='')}"
         patience = self._patience()
         with Download(path) as download:
             self._patiently(patience, lambda: self._take(download, place + query, patience.moved))
@@ -184,23 +201,16 @@ class HeadraceClient:
     def _send_body(
         self,
         file: BinaryIO,
-        name: str,
-        token: str,
-        digest: str,
+        place: str,
+        headers: dict[str, str],
         patience: Patience,
         on_sent: OnSent,
     ) -> httpx2.Response:
         size = file.seek(0, 2)
         file.seek(0)
-        headers = {
-            "Content-Type": content_type(name),
-            "Content-Length": str(size),
-            "X-Filename": quote(name, safe=" ()+,;=@[]"),  # a header is ASCII, a name may not be
-            "Upload-Token": token,
-            "Idempotency-Key": file_key(token, name, digest),
-        }
-        body = _pieces(file, size, name, patience, on_sent)
-        return self._ask("POST", "/ingest/comprehensive/", headers=headers, content=body)
+        body = _pieces(file, size, Path(file.name).name, patience, on_sent)
+        sized = {**headers, "Content-Length": str(size)}
+        return self._ask("POST", place, headers=sized, content=body)
 
     def _ask(
         self,
@@ -248,6 +258,20 @@ class HeadraceClient:
         return response
 
 
+def _file_headers(name: str, token: str, digest: str) -> dict[str, str]:
+    return {
+        "Content-Type": content_type(name),
+        "X-Filename": quote(name, safe=" ()+,;=@[]"),  # a header is ASCII, a name may not be
+        "Upload-Token": token,
+        "Idempotency-Key": file_key(token, name, digest),
+    }
+
+
+def _query(name: str, delimiter: str) -> str:
+    is_csv = format_of_name(name) == CSV
+    return f"?delimiter={quote(delimiter, safe='')}" if delimiter and is_csv else ""
+
+
 def base_url(api_url: str) -> str:
     """The URL that the API's paths follow, without a slash at its end."""
     return api_url.strip().rstrip("/").removesuffix(API_PATH) + API_PATH
@@ -255,7 +279,8 @@ def base_url(api_url: str) -> str:
 
 def content_type(filename: str) -> str:
     """The media type of a data file, by its ending."""
-    return "application/gzip" if filename.lower().endswith(".gz") else "application/x-ndjson"
+    ending = next((one for one in MEDIA_TYPES if filename.lower().endswith(one)), "")
+    return MEDIA_TYPES.get(ending, "application/octet-stream")
 
 
 def sha256_of(path: Path) -> str:

@@ -30,6 +30,7 @@ class Options:
     """How to run. `jobs` counts files at once; `retry_for` and `parked_grace` are seconds.
 
     `rejects_out` is an existing folder for refused records, which only a run that waits knows.
+    `delimiter` is that of CSV files, "" the usual one.
     """
 
     api_url: str
@@ -38,6 +39,7 @@ class Options:
     retry_for: float = http.RETRY_FOR
     parked_grace: float = 10.0
     rejects_out: Path | None = None
+    delimiter: str = ""
 
 
 class Ingestion:
@@ -110,7 +112,7 @@ class Ingestion:
         )
         journal = held.enter_context(Journal(self._journals, api_url, tenant.tenant_id))
         grace = ParkedGrace(self.options.parked_grace)
-        return TenantRun(tenant, client, journal, self._progress, grace)
+        return TenantRun(tenant, client, journal, self._progress, grace, self.options.delimiter)
 
     def _join(self) -> None:
         """Open or continue every upload before the first byte is sent, so that a wrong URL or

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.entities import ENTITIES, entity_of_file
+from headrace.pipeline import formats
+from headrace.pipeline.formats import compression
 
 TENANTS_FILE = "tenants.csv"
-ENDINGS = (".ndjson", ".ndjson.gz")
-NAME_SHAPE = "<entity>_<tenant-uuid>[_chunk_NNNN].ndjson[.gz]"
+ENDINGS = tuple(
+    ending + packed for ending in formats.ENDINGS for packed in ("", *compression.ENDINGS.values())
+)
+NAME_SHAPE = "<entity>_<tenant-uuid>[_chunk_NNNN].<ndjson, jsonl, json, csv or tsv>[.gz or .zst]"
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _REJECTS = r"(\.rejects(-\d+)?)?"  # refused lines that were mended (rejected.py)

@@ -11,6 +11,7 @@ import httpx2
 from headrace.client.answers import ChunkStatus
 from headrace.entities import BY_NAME
 from headrace.pipeline import mending
+from headrace.pipeline.formats import CSV, NDJSON
 
 
 def files_of(chunks: Iterable[ChunkStatus]) -> Iterator[tuple[ChunkStatus, str]]:
@@ -18,10 +19,15 @@ def files_of(chunks: Iterable[ChunkStatus]) -> Iterator[tuple[ChunkStatus, str]]
     taken: Counter[str] = Counter()
     for chunk in chunks:
         if chunk.outcomes.rejected:
-            name = mending.download_name(chunk.filename, BY_NAME[chunk.entity], "ndjson")
+            name = mending.download_name(chunk.filename, BY_NAME[chunk.entity], form_of(chunk))
             taken[name] += 1
             again = f".rejects-{taken[name]}." if taken[name] > 1 else ".rejects."
             yield chunk, name.replace(".rejects.", again)
+
+
+def form_of(chunk: ChunkStatus) -> str:
+    """What its refused records are called and written as: CSV stays CSV."""
+    return CSV if chunk.format == CSV else NDJSON
 
 
 class Download:

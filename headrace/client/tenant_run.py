@@ -51,6 +51,7 @@ class TenantRun:
     journal: Journal
     progress: Progress
     grace: ParkedGrace
+    delimiter: str = ""
     token: str = ""
     continued: bool = False
     sent: list[str] = field(default_factory=list)
@@ -125,7 +126,8 @@ class TenantRun:
                 if path.exists():
                     self.progress.note(f"{path} is there already and was left as it is")
                 else:
-                    self.client.download_rejects(self.token, chunk.chunk_id, path)
+                    form = rejected.form_of(chunk)
+                    self.client.download_rejects(self.token, chunk.chunk_id, path, form=form)
                 self.rejects_files.append(path)
             except errors.Unreachable:
                 raise
@@ -161,6 +163,7 @@ class TenantRun:
             file.path,
             self.token,
             sha256=digest,
+            delimiter=self.delimiter,
             on_sent=lambda sent: self.progress.file_moved(self.tenant.tenant_id, file.name, sent),
         )
         self.journal.file_accepted(file.name, digest)

@@ -27,6 +27,8 @@ class RejectCode(_Coded):
 
     BAD_ENCODING = "bad_encoding", "Send UTF-8 without NUL characters or lone surrogates."
     BAD_JSON = "bad_json", "Send one JSON object a line, nested at most 64 deep."
+    BAD_CSV = "bad_csv", "Quote a cell as a whole, and double the quotes inside it."
+    RAGGED_ROW = "ragged_row", "Give the row as many cells as the header has."
     DUPLICATE_KEY = "duplicate_key", "Name every key of an object once."
     LINE_TOO_LONG = "line_too_long", "Keep a line within 1 MiB."
     REQUIRED = "required", "Send the field, and not null."
@@ -50,6 +52,8 @@ class FailureCode(_Coded):
     """Why a whole chunk ended without all its lines. Nothing of it is lost: the source is kept."""
 
     CORRUPT = "corrupt", "The compressed file is damaged or cut short: compress and send it again."
+    BAD_HEADER = "bad_header", "Name the columns as docs/entities.md does, and send the file again."
+    BAD_ARRAY = "bad_array", "Send one JSON array that ends, or one JSON object a line."
     BOMB = "decompression_bomb", "The file unpacks to more than is allowed: send smaller files."
     TOO_MANY_LINES = "too_many_lines", "Split the file below 200,000,000 lines."
     SOURCE_LOST = "source_lost", "The stored bytes are not those received: send the file again."

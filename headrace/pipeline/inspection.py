@@ -6,7 +6,7 @@ clean lines away from it.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import chain, islice, starmap
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from headrace.pipeline.values import JsonNumber, Refused
 from headrace.schema import Before, Check, Entity, Field, MinimumWhen
 
 NULL = r"\N"
+FAULTY = object()  #: stands for a value whose faults have been told
 MAX_FAULTS = 20  # of one line: a mebibyte has room for 100,000 repeated keys
 # Possessive: one that may go back keeps 100 bytes of state for every character of a string.
 # A string without an end goes to the line's: else each quote in it would be tried as a start.
@@ -60,16 +61,21 @@ class Inspector:
     def inspect(self, line: bytes) -> Inspection:
         """What a line of bytes says. Never raises for any input."""
         try:
-            record = _Reading(line).record()
-        except _Unreadable as unreadable:
+            record = read_object(decoded(line))
+        except Unreadable as unreadable:
             return Inspection(None, unreadable.faults, ())
         return self.inspect_record(record)
 
-    def inspect_record(self, record: dict[str, Any]) -> Inspection:
-        """What a decoded object says; its numbers are JsonNumber."""
-        faults: list[Fault] = []
+    def inspect_record(self, record: dict[str, Any], told: Sequence[Fault] = ()) -> Inspection:
+        """What a decoded object says; its numbers are JsonNumber.
+
+        `told` are faults found before, those of members that are FAULTY.
+        """
+        faults = list(told)
         texts: dict[str, str | None] = {}
         for field in self._entity.fields:
+            if record.get(field.name) is FAULTY:
+                continue
             if field.name in record:
                 self._read(field, record[field.name], texts, faults)
             elif field.required:
@@ -134,25 +140,30 @@ def _cell(text: str | None) -> str:
     return _SPECIAL.sub(lambda special: _ESCAPES[special[0]], text)
 
 
-class _Unreadable(Exception):
-    """The line is not one JSON object of ours."""
+class Unreadable(Exception):
+    """The text is not one JSON object of ours."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__()
         self.faults = faults
 
 
-class _Reading:
-    """One line being decoded with nothing lost: number spellings, repeated keys, constants."""
+def read_object(text: str) -> dict[str, Any]:
+    """A JSON object, its numbers as JsonNumber. Raises Unreadable."""
+    return _Reading(text).record()
 
-    def __init__(self, line: bytes) -> None:
-        self._text = _decoded(line)
+
+class _Reading:
+    """One text being decoded with nothing lost: number spellings, repeated keys, constants."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
         self._repeated: dict[str, None] = {}
         self._constants: list[JsonNumber] = []
 
     def record(self) -> dict[str, Any]:
         if _depth(self._text) > values.MAX_DEPTH:
-            raise _Unreadable(_bad_json(f"expected nesting of at most {values.MAX_DEPTH}"))
+            raise Unreadable(_bad_json(f"expected nesting of at most {values.MAX_DEPTH}"))
         try:
             record = json.loads(
                 self._text,
@@ -162,20 +173,20 @@ class _Reading:
                 object_pairs_hook=self._object,
             )
         except ValueError as error:
-            raise _Unreadable(_bad_json(_syntax(error))) from None
+            raise Unreadable(_bad_json(_syntax(error))) from None
         return self._sound(record)
 
     def _sound(self, record: Any) -> dict[str, Any]:
         if not isinstance(record, dict):
-            raise _Unreadable(_bad_json("expected a JSON object"))
+            raise Unreadable(_bad_json("expected a JSON object"))
         if self._repeated:
             message = "expected every key once"
-            raise _Unreadable(
+            raise Unreadable(
                 *(Fault(RejectCode.DUPLICATE_KEY, key, "", message) for key in self._repeated)
             )
         if self._constants:
             found = {values.shown_key(key): value for key, value in self._not_finite(record)}
-            raise _Unreadable(*starmap(_no_number, found.items()))
+            raise Unreadable(*starmap(_no_number, found.items()))
         return record
 
     def _not_finite(self, record: dict[str, Any]) -> Iterator[tuple[str, JsonNumber]]:
@@ -199,17 +210,18 @@ class _Reading:
         return found
 
 
-def _decoded(line: bytes) -> str:
+def decoded(line: bytes) -> str:
+    """The text of a line. Raises Unreadable."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
         message = (
             f"expected UTF-8, found byte 0x{line[error.start]:02x} at column {error.start + 1}"
         )
-        raise _Unreadable(Fault(RejectCode.BAD_ENCODING, "", "", message)) from None
+        raise Unreadable(Fault(RejectCode.BAD_ENCODING, "", "", message)) from None
     if "\x00" in text:
         message = f"expected no NUL, found one at column {text.index(chr(0)) + 1}"
-        raise _Unreadable(Fault(RejectCode.BAD_ENCODING, "", "", message))
+        raise Unreadable(Fault(RejectCode.BAD_ENCODING, "", "", message))
     return text
 
 

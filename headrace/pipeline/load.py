@@ -46,7 +46,8 @@ class Load:
     `number` is the file's place among all the tenant's files: a row's source sequence is
     number * 2**32 + line, and a row is only ever replaced by one of a higher sequence.
     `open_source` gives the stored bytes from their beginning, `sha256` is their digest and
-    `max_bytes` the most that they may unpack to. `renews` says that equal rows must take the
+    `max_bytes` the most that they may unpack to; `format` and `delimiter` are those of
+    formats.format_of. `renews` says that equal rows must take the
     new sequence too, because an older file may still bring older values.
     """
 
@@ -56,6 +57,8 @@ class Load:
     open_source: Callable[[], BinaryIO]
     sha256: str
     compression: str = ""
+    format: str = "ndjson"
+    delimiter: str = ","
     zone: ZoneInfo = UTC
     parks: bool = True
     renews: bool = False

@@ -13,15 +13,17 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from headrace.entities import entity_of_file
-from headrace.pipeline.formats.ndjson import BLANKS, MAX_LINE
+from headrace.pipeline import csv_records
+from headrace.pipeline.csv_records import Cell, Header, Malformed
+from headrace.pipeline.formats.base import BLANKS, MAX_LINE
 from headrace.pipeline.report import Reject
-from headrace.schema import Entity
+from headrace.schema import Boolean, Entity, Integer, JsonObject, Money
 
 FAULT_MEMBERS = ("_line", "_code", "_field", "_message")
 #: Characters. Even if each takes six bytes as JSON, the line is shorter than the longest allowed.
 MAX_RAW = 100_000
 MAX_NAME = 200
-_ENDING = re.compile(r"(\.rejects(-\d+)?)?(\.(ndjson|jsonl|json|csv|txt))?(\.(gz|zst))?$", re.I)
+_ENDING = re.compile(r"(\.rejects(-\d+)?)?(\.(ndjson|jsonl|json|csv|tsv|txt))?(\.(gz|zst))?$", re.I)
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 _CSV_NEWLINE = "\r\n"  # RFC 4180
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
@@ -64,6 +66,74 @@ def mendable_csv(entity: Entity, raw: bytes, reject: Reject) -> bytes:
         values = {}
     cells = (_cell(values.get(name, "null")) for name in entity.field_names)
     return _csv_line([*cells, *map(str, _faults(reject).values())])
+
+
+class CsvMending:
+    """Refused records of a file with this header, as CSV with its delimiter and its columns.
+
+    What was wrong stands in columns in front of them. A record whose quotes are wrong would
+    spoil its neighbours: its text, cut to MAX_RAW characters, goes to the column `_raw`, and its
+    other cells are empty. Fault columns left by an earlier round are replaced.
+    """
+
+    COLUMNS = (*FAULT_MEMBERS, "_raw")
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._kept = [at for at, name in enumerate(header.names) if name not in self.COLUMNS]
+        self._begins_with_faults = header.names[: len(self.COLUMNS)] == self.COLUMNS
+
+    def header(self) -> bytes:
+        names = (self._header.names[at] for at in self._kept)
+        return _csv_line([*self.COLUMNS, *names], self._header.delimiter)
+
+    def line(self, raw: bytes, reject: Reject) -> bytes:
+        """One record with its newline, in UTF-8. Raises nothing for any input."""
+        faults = map(str, _faults(reject).values())
+        try:
+            kept = [cell.value for cell in self._cells(raw)]
+        except (ValueError, Malformed):
+            quoted = raw.decode(errors="replace")[:MAX_RAW]
+            return self._line([*faults, quoted, *[None] * len(self._kept)])
+        return self._line([*faults, None, *kept])
+
+    def _cells(self, raw: bytes) -> list[Cell]:
+        if len(raw) > MAX_LINE:
+            raise ValueError("the record was cut")
+        found = csv_records.cells(raw.removesuffix(b"\r").decode(), self._header.delimiter)
+        if len(found) == len(self._header.names):
+            return [found[at] for at in self._kept]
+        if self._begins_with_faults:
+            return found[len(self.COLUMNS) :]
+        if len(self._kept) < len(self._header.names):
+            raise ValueError("which cells are the faults' is not known")
+        return found
+
+    def _line(self, texts: Iterable[str | None]) -> bytes:
+        return _csv_line(texts, self._header.delimiter)
+
+
+def json_of(entity: Entity, header: Header, raw: bytes) -> bytes:
+    """A delimited record as an object a line; the record itself if it cannot be one."""
+    try:
+        found = csv_records.cells(raw.removesuffix(b"\r").decode(), header.delimiter)
+        named = zip(header.names, found, strict=True)
+        members = {name: _json_value(entity, name, cell.value) for name, cell in named}
+    except (ValueError, Malformed):
+        return raw
+    return msgspec.json.encode(members)
+
+
+def _json_value(entity: Entity, name: str, text: str | None) -> Any:
+    """Raw JSON where a cell spells any, its text elsewhere."""
+    kind = entity.field(name).type if name in entity.field_names else None
+    if text is None or not isinstance(kind, Boolean | Money | Integer | JsonObject):
+        return text
+    try:
+        _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return text
+    return msgspec.Raw(text.encode())
 
 
 def download_name(label: str, entity: Entity, ending: str) -> str:
@@ -152,14 +222,15 @@ def _cell(value: str) -> str | None:
     return text
 
 
-def _csv_line(cells: Iterable[str | None]) -> bytes:
+def _csv_line(cells: Iterable[str | None], delimiter: str = ",") -> bytes:
     # A lone surrogate, which only an escape can bring, has no UTF-8.
-    return (",".join(map(_csv_text, cells)) + _CSV_NEWLINE).encode(errors="backslashreplace")
+    line = delimiter.join(_csv_text(cell, delimiter) for cell in cells)
+    return (line + _CSV_NEWLINE).encode(errors="backslashreplace")
 
 
-def _csv_text(cell: str | None) -> str:
+def _csv_text(cell: str | None, delimiter: str) -> str:
     if cell is None:
         return ""
-    if cell and not _NEEDS_QUOTES.search(cell):
+    if cell and not _NEEDS_QUOTES.search(cell) and delimiter not in cell:
         return cell
     return '"' + cell.replace('"', '""') + '"'

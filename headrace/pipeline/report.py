@@ -47,7 +47,7 @@ def no_counts() -> Counts:
 
 
 class LineOutcomes:
-    """One character a physical line; a blank line, which is no record, is a space.
+    """One character a physical line; one on which no record begins, is a space.
 
     The compact form compresses about a hundredfold: 200,000 outcomes take 2 kB.
     """
@@ -63,11 +63,16 @@ class LineOutcomes:
     def pack(self) -> bytes:
         return zlib.compress(bytes(self._letters), 6)
 
-    def append_lines(self, lines: int, blanks: list[int]) -> None:
-        """Count `lines` more physical lines, none decided yet; `blanks` numbers the blank ones."""
+    def append_lines(self, lines: int, blanks: list[int], gaps: list[range]) -> None:
+        """Count `lines` more physical lines, none decided yet.
+
+        On those of `blanks` and `gaps` no record begins.
+        """
         self._letters += bytes([Outcome.UNPROCESSED.letter]) * lines
         for line in blanks:
             self._letters[line - 1] = _BLANK
+        for gap in gaps:
+            self._letters[gap.start - 1 : gap.stop - 1] = bytes([_BLANK]) * len(gap)
 
     def mark(self, lines: Lines, outcome: Outcome) -> None:
         """Decide these lines."""
@@ -77,7 +82,7 @@ class LineOutcomes:
         return {outcome: self._letters.count(outcome.letter) for outcome in Outcome}
 
     def outcome_of(self, line: int) -> Outcome | None:
-        """The outcome of a physical line; None for a blank one."""
+        """The outcome of a physical line; None for one on which no record begins."""
         letter = self._letters[line - 1]
         return next((outcome for outcome in Outcome if outcome.letter == letter), None)
 

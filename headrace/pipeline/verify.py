@@ -6,6 +6,7 @@ first row is promoted.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,12 +15,13 @@ import numpy as np
 
 from headrace.pipeline import report
 from headrace.pipeline.errors import FailureCode, Permanent
-from headrace.pipeline.formats import compression, ndjson
+from headrace.pipeline.formats import compression
+from headrace.pipeline.formats.base import Batch, Census, Format, without_bom
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import LineOutcomes, Lines, Outcome, Reject, RejectPage
 from headrace.pipeline.scratch import RowFile
 from headrace.pipeline.ties import Ties
-from headrace.pipeline.validate import Checked, Checker
+from headrace.pipeline.validate import Checked, Checker, form_of
 from headrace.schema import Entity
 
 MAX_LINES = 200_000_000  # physical ones: each takes a byte of memory for its outcome
@@ -30,7 +32,7 @@ _DECODER = msgspec.json.Decoder(Reject)
 class Verified:
     """What pass A found: rows in `rows`, rejects as pages, an outcome a line, and the sums.
 
-    `received` counts the records a second way (formats.ndjson.Census).
+    `received` counts the records a second way (formats.base.Census).
     """
 
     def __init__(self, folder: Path, entity: Entity) -> None:
@@ -44,9 +46,7 @@ class Verified:
         """Take in the next batch."""
         if checked.rows:
             self.rows.append(checked.lines, checked.offsets, checked.rows)
-        self.outcomes.append_lines(
-            len(checked.lines) + len(checked.rejects) + len(checked.blanks), checked.blanks
-        )
+        self.outcomes.append_lines(checked.height, checked.blanks, checked.gaps)
         if checked.rejects:
             refused = np.array([reject.line for reject in checked.rejects], np.int64)
             self.outcomes.mark(refused, Outcome.REJECTED)
@@ -68,12 +68,15 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
     `received` has the records counted up to there.
     """
     verified = Verified(folder, load.entity)
-    census = ndjson.Census()
-    checker = Checker(load)
+    form = form_of(load)
+    census, checker = form.census(), Checker(load, form)
+    batches = _batches(load, form, census, tick)
     try:
-        for batch in _batches(load, census, tick):
+        for batch in batches:
             verified.add(checker.check(batch))
     except Permanent as failure:
+        if failure.code is FailureCode.BAD_HEADER:
+            _read_out(batches)  # all lines are told of, though none can be read
         failure.received = census.records
         raise
     finally:
@@ -84,13 +87,17 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
 
 def count(load: Load) -> int:
     """How many records the source holds, as far as it can be read."""
-    census = ndjson.Census()
-    try:
-        for _ in _batches(load, census, lambda records: None):
-            pass
-    except Permanent:
-        pass
+    form = form_of(load)
+    census = form.census()
+    _read_out(_batches(load, form, census, lambda records: None))
     return census.records
+
+
+def _read_out(batches: Iterator[Batch]) -> None:
+    """Let what is left of a file be counted, as far as it can be read."""
+    with suppress(Permanent):
+        for _ in batches:
+            pass
 
 
 def reread(load: Load, wanted: Lines, folder: Path) -> tuple[RowFile, list[Reject]]:
@@ -99,13 +106,12 @@ def reread(load: Load, wanted: Lines, folder: Path) -> tuple[RowFile, list[Rejec
     What was sound may not be any more: the checker or the tenant's time zone has changed.
     """
     rows, rejects = RowFile(folder, "woken"), []
-    checker = Checker(load)
+    form = form_of(load)
+    checker = Checker(load, form)
     numbers = np.sort(wanted)
-    for batch in _batches(load, ndjson.Census(), lambda records: None):
-        first, last = np.searchsorted(
-            numbers, [batch.first_line, batch.first_line + len(batch.lines)]
-        )
-        if first < last:
+    for batch in _batches(load, form, form.census(), lambda records: None):
+        first, last = np.searchsorted(numbers, [batch.first_line, batch.first_line + batch.height])
+        if first < last or batch.is_header:
             chosen = set(numbers[first:last].tolist())
             checked = checker.check(batch)
             _append_chosen(checked, chosen, rows)
@@ -123,29 +129,29 @@ def _append_chosen(checked: Checked, wanted: set[int], rows: RowFile) -> None:
 
 
 def _batches(
-    load: Load, census: ndjson.Census, tick: Callable[[int], None]
-) -> Iterator[ndjson.Batch]:
+    load: Load, form: Format, census: Census, tick: Callable[[int], None]
+) -> Iterator[Batch]:
     with load.open_source() as source:
         hashed = _Hashed(source)
         plain = compression.blocks(hashed, load.compression, load.max_bytes)
         try:
-            bom, blocks = ndjson.without_bom(plain)
-            yield from _within_limits(ndjson.batches(_counted(blocks, census, tick), bom))
+            bom, blocks = without_bom(plain)
+            yield from _within_limits(form.batches(_counted(blocks, census, tick), bom))
         except Permanent:
             hashed.check(load.sha256)  # what was damaged here is not the sender's to mend
             raise
         hashed.check(load.sha256)
 
 
-def _within_limits(batches: Iterator[ndjson.Batch]) -> Iterator[ndjson.Batch]:
+def _within_limits(batches: Iterator[Batch]) -> Iterator[Batch]:
     for batch in batches:
-        if batch.first_line + len(batch.lines) - 1 > MAX_LINES:
+        if batch.first_line + batch.height - 1 > MAX_LINES:
             raise Permanent(FailureCode.TOO_MANY_LINES, f"more than {MAX_LINES:,} lines")
         yield batch
 
 
 def _counted(
-    blocks: Iterator[bytes], census: ndjson.Census, tick: Callable[[int], None]
+    blocks: Iterator[bytes], census: Census, tick: Callable[[int], None]
 ) -> Iterator[bytes]:
     for block in blocks:
         census.feed(block)
