@@ -277,7 +277,7 @@ def test_awkward_texts_as_headers_cause_no_error_of_ours(shop, awkward):
             assert answer.json()["code"]
 
 
-@pytest.mark.parametrize("magic", [b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh91AY"])
+@pytest.mark.parametrize("magic", [b"PK\x03\x04", b"\xfd7zXZ\x00", b"BZh91AY"])
 def test_other_compressions_are_refused_by_their_first_bytes(merchant, magic):
     response = merchant.send("customers.ndjson", magic + b"x" * 50)
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_format")

@@ -72,6 +72,7 @@ def test_both_documented_addresses_accept_a_file_and_say_where_its_status_is(sho
         "chunk_id": answer["chunk_id"],
         "entity": "customers",
         "filename": "customers.ndjson",
+        "format": "ndjson",
         "bytes": len(data),
         "sha256": answer["sha256"],
         "status": "received",
@@ -127,7 +128,7 @@ def test_the_status_of_a_finished_upload_accounts_for_every_line(shop):
 
 
 def chunk_status(accepted: dict, state: str, lines: int, **counts: int) -> dict:
-    kept = {name: accepted[name] for name in ("chunk_id", "filename", "entity", "bytes")}
+    kept = {name: accepted[name] for name in ("chunk_id", "filename", "format", "entity", "bytes")}
     ending = {"status": state, "code": None, "message": None, "lines_received": lines}
     return {**kept, **ending, "outcomes": outcomes(**counts)}
 

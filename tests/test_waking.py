@@ -21,11 +21,13 @@ def order(customer: str) -> dict:
     }
 
 
-def wake(database, folder, data: bytes, number: int, lines: list[int], **more) -> SegmentReport:
+def wake(
+    database, folder, data: bytes, number: int, lines: list[int], entity: str = "orders", **more
+) -> SegmentReport:
     found: list[SegmentReport] = []
     folder = folder / "wake"
     folder.mkdir()
-    load = load_of("orders", data, number, **more)
+    load = load_of(entity, data, number, **more)
     begin = database.transaction
 
     def settle(lines, report: SegmentReport) -> None:

@@ -23,13 +23,15 @@ from apps.ingestions import admission, rejects, selectors, services, sessions
 from apps.ingestions import serializers as shapes
 from apps.ingestions.bodies import body_of, length_of
 from apps.ingestions.models import Upload
-from apps.ingestions.readings import PACKED
+from apps.ingestions.readings import MEDIA_TYPES, PACKED
 from apps.tenants.authentication import tenant_of
 from headrace.entities import BY_NAME
 from headrace.pipeline.formats import DELIMITERS, FORMATS
 
 PAGE = 50
 PROBLEM = OpenApiResponse(shapes.ProblemBody, description="application/problem+json")
+
+BINARY = {"type": "string", "format": "binary"}
 
 
 def _header(name: str, about: str, *, required: bool = False) -> OpenApiParameter:
@@ -63,16 +65,13 @@ class Files(APIView):
                 "type": "object",
                 "required": ["file"],
                 "properties": {
-                    "file": {"type": "string", "format": "binary"},
+                    "file": BINARY,
                     "entity": {"type": "string", "enum": sorted(BY_NAME)},
                     "format": {"type": "string", "enum": FORMATS},
                     "delimiter": {"type": "string", "enum": [*DELIMITERS]},
                 },
             },
-            **dict.fromkeys(
-                ("application/x-ndjson", "application/json", "text/csv", *PACKED),
-                {"type": "string", "format": "binary"},
-            ),
+            **dict.fromkeys((*MEDIA_TYPES, *PACKED), BINARY),
         },
         responses={
             201: shapes.AcceptedFile,

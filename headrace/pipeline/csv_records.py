@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from headrace.pipeline import clean, inspection, values
 from headrace.pipeline.errors import FailureCode, Permanent, RejectCode
+from headrace.pipeline.formats import DELIMITERS
 from headrace.pipeline.inspection import NULL, Inspection, Inspector, Row
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Fault
@@ -59,36 +60,36 @@ class Header(NamedTuple):
 
     def check(self, entity: Entity) -> None:
         """Raises Permanent BAD_HEADER, with the column's name, if it is not one of the entity's."""
-        known = (*entity.field_names, *RESERVED)
         for place, name in enumerate(self.names, 1):
-            if name in self.names[: place - 1]:
-                raise _bad_header(
-                    self.line, f"column {place} is named {name!r}, as an earlier one is"
-                )
-            if name not in known and not name.startswith("_"):
-                raise _bad_header(
-                    self.line, f"column {place} {_unknown(name, entity, self.delimiter)}"
-                )
+            if (fault := self._fault(place, name, entity)) is not None:
+                shown = values.shown_key(name)
+                raise _bad_header(self.line, f"column {place} is named '{shown}', {fault}")
         for field in entity.fields:
             if field.required and field.name not in self.names:
                 raise _bad_header(self.line, f"there is no column {field.name!r}")
+
+    def _fault(self, place: int, name: str, entity: Entity) -> str | None:
+        if name in self.names[: place - 1]:
+            return "as an earlier one is"
+        if name in (*entity.field_names, *RESERVED) or name.startswith("_"):
+            return None
+        return _hint(name, entity, self.delimiter)
 
 
 def _bad_header(line: int, what: str) -> Permanent:
     return Permanent(FailureCode.BAD_HEADER, f"line {line}, header: {what}")
 
 
-def _unknown(name: str, entity: Entity, delimiter: str) -> str:
+def _hint(name: str, entity: Entity, delimiter: str) -> str:
+    """What may be wrong with a name that no column has."""
     known = (*entity.field_names, "tenant_id")
-    if len(name) > values.SHOWN:
-        name = name[: values.SHOWN] + "…"
-    similar = get_close_matches(name.strip().lower(), known, 1)
-    if name != name.strip():
-        return f"is named {name!r}, with blanks around it"
-    hint = f"did you mean {similar[0]!r}?" if similar else f"known are {', '.join(known)}"
-    if not similar and any(other in name for other in ",;|\t" if other != delimiter):
-        hint = f"is {delimiter!r} the delimiter?"
-    return f"is named {name!r}, which {entity.name} do not have; {hint}"
+    if name.strip() in known:
+        return "with blanks around it"
+    if similar := get_close_matches(name.lower(), known, 1):
+        return f"which {entity.name} do not have; did you mean {similar[0]!r}?"
+    if any(other in name for other in DELIMITERS.values() if other != delimiter):
+        return f"which {entity.name} do not have; is {delimiter!r} the delimiter?"
+    return f"which {entity.name} do not have; known are {', '.join(known)}"
 
 
 def cells(text: str, delimiter: str) -> list[Cell]:
@@ -105,7 +106,7 @@ def cells(text: str, delimiter: str) -> list[Cell]:
         at += 1
 
 
-_QUOTED = re.compile(r'"((?:[^"]++|"")*+)"')
+_QUOTED = re.compile(r'"(?:[^"]++|"")*+"')
 
 
 def _cell(text: str, at: int, delimiter: str, number: int) -> tuple[Cell, int]:
@@ -129,7 +130,7 @@ def _cell(text: str, at: int, delimiter: str, number: int) -> tuple[Cell, int]:
             f"expected a delimiter behind the closing quote of cell {number},"
             f" found {text[match.end()]!r} at character {match.end() + 1}"
         )
-    return Cell(match[1].replace('""', '"'), True), match.end()
+    return Cell(_unquoted(match[0]), True), match.end()
 
 
 class CsvRecords:
@@ -203,6 +204,8 @@ def _clean_reader(load: Load, header: Header) -> Callable[[bytes], Row | None]:
     keeps_checks = clean.checks_test(entity)
     # A cell of no column stands behind the others.
     in_order = itemgetter(*(_place(name, names) for name in entity.field_names))
+    split = _clean_cells(delimiter)
+    never_null = [at for at, field in enumerate(entity.fields) if not field.null]
     convert = _converters(entity, names)
     mask = sum(1 << bit for bit, name in enumerate(entity.field_names) if name in names)
     cluster = entity.field_names.index(entity.segment_field)
@@ -211,8 +214,8 @@ def _clean_reader(load: Load, header: Header) -> Callable[[bytes], Row | None]:
     def read(raw: bytes) -> Row | None:
         try:
             text = raw.decode()
-            found = _clean_cells(text[:-1] if text[-1] == "\r" else text, delimiter)
-            if len(found) != width:
+            found = split(text[:-1] if text.endswith("\r") else text)
+            if found is None or len(found) != width:
                 return None
             found.append(UNSET)
             if found[tenant] not in (UNSET, None, own_tenant):
@@ -220,10 +223,12 @@ def _clean_reader(load: Load, header: Header) -> Callable[[bytes], Row | None]:
             if found[operation] not in (UNSET, None, "upsert"):
                 return None
             row = list(in_order(found))
+            if None in map(row.__getitem__, never_null):
+                return None
             for position, spell in convert:
                 row[position] = spell(row[position])
             joined = "\t".join([NULL if c is None or c is UNSET else c for c in row])
-        except (ValueError, KeyError, RecursionError, values.Refused, Malformed):
+        except (ValueError, KeyError, RecursionError, values.Refused):
             return None
         if matches(joined) is None or not keeps_checks(row):
             return None
@@ -236,13 +241,28 @@ def _place(name: str, names: Sequence[str]) -> int:
     return names.index(name) if name in names else len(names)
 
 
-def _clean_cells(text: str, delimiter: str) -> list[Any]:
-    """The values of a record's cells. Raises Malformed, and ValueError for what looks like null."""
-    if "\\" in text and NULL in text:
-        raise ValueError(text)
-    if '"' not in text:
-        return [cell or None for cell in text.split(delimiter)]
-    return [cell.value for cell in cells(text, delimiter)]
+def _clean_cells(delimiter: str) -> Callable[[str], list[Any] | None]:
+    """A function that splits a record: None for one whose quotes or texts need a closer look."""
+    other = re.escape(delimiter)
+    cell = rf'"(?:[^"]++|"")*+"|[^"{other}]*+'
+    is_sound = re.compile(rf"(?:(?:{cell}){other})*+").fullmatch
+    all_cells = re.compile(rf"({cell}){other}").findall
+
+    def split(text: str) -> list[Any] | None:
+        if "\\" in text and NULL in text:  # the very text that will stand for null
+            return None
+        if '"' not in text:
+            return [cell or None for cell in text.split(delimiter)]
+        ended = text + delimiter
+        if is_sound(ended) is None:
+            return None
+        return [_unquoted(cell) if cell[:1] == '"' else cell or None for cell in all_cells(ended)]
+
+    return split
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:-1].replace('""', '"')
 
 
 def _converters(entity: Entity, names: Sequence[str]) -> list[tuple[int, Callable[[Any], Any]]]:

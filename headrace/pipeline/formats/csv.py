@@ -13,6 +13,8 @@ from headrace.pipeline.formats.ndjson import Census as LineCensus
 
 QUOTE = b'"'
 NEWLINE = b"\n"
+# What stands in quotes, up to a quote that is not doubled.
+_PAIRED = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
 
 
 class Csv:
@@ -165,11 +167,11 @@ class _Long:
         return match.end(), match[0] == NEWLINE
 
     def _in_quotes(self, block: bytes, at: int) -> tuple[int, bool]:
-        found = block.find(QUOTE, at)
-        if found < 0:
-            return len(block), False
-        self._step = self._behind_quote
-        return found + 1, False
+        paired = _PAIRED.match(block, at)
+        end = at if paired is None else paired.end()
+        if end < len(block):
+            self._step = self._behind_quote
+        return end + 1, False
 
     def _behind_quote(self, block: bytes, at: int) -> tuple[int, bool]:
         is_doubled = block[at : at + 1] == QUOTE
@@ -179,8 +181,6 @@ class _Long:
 
 class Census:
     """base.Census that leaps from quoted cell to quoted cell and counts the lines in between."""
-
-    _PAIRED = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
 
     def __init__(self, delimiter: bytes) -> None:
         self._lines = LineCensus()
@@ -223,7 +223,7 @@ class Census:
         return len(seen)
 
     def _after_quoted(self, seen: bytes, at: int) -> int:
-        paired = self._PAIRED.match(seen, at)
+        paired = _PAIRED.match(seen, at)
         assert paired is not None  # it matches nothing, too
         at = paired.end()
         if at + 1 == len(seen):
