@@ -4,7 +4,6 @@ import gzip
 import io
 import random
 import tracemalloc
-import zlib
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from headrace.pipeline.validate import Checker
 from headrace.pipeline.verify import Verified, verify
 from tests import records, road
 
+zstd = compression.zstd
 CUSTOMERS = BY_NAME["customers"]
 MIB = 1 << 20
 BYTES = st.lists(
@@ -198,10 +198,17 @@ def test_what_progress_raises_ends_the_reading(tmp_path: Path):
 
 # Compressed sources.
 
+PACKED = pytest.mark.parametrize("kind", ["gzip", "zstd"])
+_CHECKED = {zstd.CompressionParameter.checksum_flag: 1}  # as the zstd command does
 
-def failure_of(data: bytes, folder: Path, **more) -> FailureCode:
+
+def packed(kind: str, data: bytes) -> bytes:
+    return zstd.compress(data, options=_CHECKED) if kind == "zstd" else gzip.compress(data, mtime=0)
+
+
+def failure_of(kind: str, data: bytes, folder: Path, **more) -> FailureCode:
     with pytest.raises(Permanent) as caught:
-        verified(data, folder, compression="gzip", **more)
+        verified(data, folder, compression=kind, **more)
     return caught.value.code
 
 
@@ -209,62 +216,81 @@ def _rows(count: int) -> bytes:
     return records.file(*[records.example(CUSTOMERS, number) for number in range(count)])
 
 
-def test_a_truncated_gzip_is_corrupt_wherever_it_was_cut(tmp_path: Path):
-    whole = gzip.compress(_rows(200))
+@PACKED
+def test_a_truncated_file_is_corrupt_wherever_it_was_cut(kind: str, tmp_path: Path):
+    whole = packed(kind, _rows(200))
     cuts = [*range(1, len(whole), 97), *range(len(whole) - 9, len(whole))]
-    codes = {failure_of(whole[:at], tmp_path) for at in cuts}
+    codes = {failure_of(kind, whole[:at], tmp_path) for at in cuts}
     assert codes == {FailureCode.CORRUPT}
     assert len(cuts) > 20
 
 
-def test_a_truncated_gzip_lands_nothing(database: road.Database, tmp_path: Path):
-    whole = gzip.compress(_rows(2_000))
+@PACKED
+def test_a_truncated_file_lands_nothing(kind: str, database: road.Database, tmp_path: Path):
+    whole = packed(kind, _rows(2_000))
     with pytest.raises(Permanent):
-        road.land(database, tmp_path, "customers", whole[:-1])
+        road.land(database, tmp_path, "customers", whole[:-1], compression=kind)
     assert database.rows("customers") == []
 
 
-def test_damage_anywhere_in_a_gzip_is_corrupt(tmp_path: Path):
-    whole, dice = gzip.compress(_rows(50), mtime=0), random.Random(5)
-    for at in [*dice.sample(range(10, len(whole)), 60), *range(len(whole) - 8, len(whole))]:
+@PACKED
+def test_damage_anywhere_in_the_data_is_corrupt(kind: str, tmp_path: Path):
+    whole, dice = packed(kind, _rows(50)), random.Random(5)
+    for at in [*dice.sample(range(10, len(whole)), 60), *range(len(whole) - 4, len(whole))]:
         broken = whole[:at] + bytes([whole[at] ^ 1 << dice.randrange(8)]) + whole[at + 1 :]
-        assert failure_of(broken, tmp_path) == FailureCode.CORRUPT, at
+        assert failure_of(kind, broken, tmp_path) == FailureCode.CORRUPT, at
 
 
+@PACKED
 @pytest.mark.parametrize("garbage", [b"\0", b"x", b"\x1f", b"\x1f\x8b\x08", b"{}\n" * 10])
-def test_anything_behind_a_gzip_that_is_not_gzip_is_corrupt(garbage: bytes, tmp_path: Path):
-    assert failure_of(gzip.compress(_rows(3)) + garbage, tmp_path) == FailureCode.CORRUPT
+def test_anything_behind_the_end_that_is_no_member_is_corrupt(kind: str, garbage, tmp_path: Path):
+    data = packed(kind, _rows(3)) + garbage
+    assert failure_of(kind, data, tmp_path) == FailureCode.CORRUPT
 
 
-def test_the_members_of_a_gzip_are_one_file(tmp_path: Path):
+@PACKED
+def test_the_members_of_a_file_are_one_file(kind: str, tmp_path: Path):
     parts = cut(_rows(40), [1, 1000, 77])
-    data = b"".join(map(gzip.compress, [b"", *parts, b""]))
-    found = verified(data, tmp_path)
+    data = b"".join(packed(kind, part) for part in [b"", *parts, b""])
+    found = verified(data, tmp_path, compression=kind)
     assert (found.received, found.rows.count, rejects_of(found)) == (40, 40, [])
 
 
-@given(data=st.binary(max_size=200), sizes=st.lists(st.integers(1, 60), min_size=1))
-def test_any_bytes_come_back_from_any_members(data: bytes, sizes: list[int]):
-    zipped = b"".join(map(gzip.compress, cut(data, sizes)))
-    plain = b"".join(compression.blocks(io.BytesIO(zipped), "gzip", 1000))
+def test_what_a_zstd_file_says_to_skip_is_skipped(tmp_path: Path):
+    skipped = b"\x50\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"abc"
+    data = skipped + packed("zstd", _rows(4)) + skipped
+    assert compression.compression_of(data) == "zstd"
+    assert verified(data, tmp_path, compression="zstd").received == 4
+
+
+@given(
+    kind=st.sampled_from(["gzip", "zstd"]),
+    data=st.binary(max_size=200),
+    sizes=st.lists(st.integers(1, 60), min_size=1),
+)
+def test_any_bytes_come_back_from_any_members(kind: str, data: bytes, sizes: list[int]):
+    zipped = b"".join(packed(kind, part) for part in cut(data, sizes))
+    plain = b"".join(compression.blocks(io.BytesIO(zipped), kind, 1000))
     assert plain == data
 
 
-def test_a_bomb_is_stopped_at_the_limit(tmp_path: Path):
-    bomb = gzip.compress(b"\n" * (4 * MIB))
-    assert _unpacked_until_stopped(bomb, 2 * MIB) <= 2 * MIB
-    assert failure_of(bomb, tmp_path, max_bytes=MIB) == FailureCode.BOMB
+@PACKED
+def test_a_bomb_is_stopped_at_the_limit(kind: str, tmp_path: Path):
+    bomb = packed(kind, b"\n" * (4 * MIB))
+    assert _unpacked_until_stopped(kind, bomb, 2 * MIB) <= 2 * MIB
+    assert failure_of(kind, bomb, tmp_path, max_bytes=MIB) == FailureCode.BOMB
 
 
-def test_a_bomb_is_stopped_at_two_hundred_times_its_size():
-    packer = zlib.compressobj(9, wbits=31)
-    bomb = b"".join(packer.compress(b"\n" * MIB) for _ in range(220)) + packer.flush()
-    assert _unpacked_until_stopped(bomb, 1 << 40) <= 200 * MIB
+@PACKED
+def test_a_bomb_is_stopped_at_two_hundred_times_its_size(kind: str):
+    bomb = b"".join(packed(kind, b"\n" * (20 * MIB)) for _ in range(11))
+    assert len(bomb) < MIB
+    assert _unpacked_until_stopped(kind, bomb, 1 << 40) <= 200 * MIB
 
 
-def _unpacked_until_stopped(bomb: bytes, limit: int) -> int:
+def _unpacked_until_stopped(kind: str, bomb: bytes, limit: int) -> int:
     sizes: list[int] = []
-    blocks = compression.blocks(io.BytesIO(bomb), "gzip", limit)
+    blocks = compression.blocks(io.BytesIO(bomb), kind, limit)
     with pytest.raises(Permanent) as caught:
         sizes.extend(map(len, blocks))
     assert caught.value.code == FailureCode.BOMB
