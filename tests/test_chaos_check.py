@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from headrace.pipeline.formats.compression import zstd
 from tests import service
 from tests.chaos import check
 from tests.conftest import DIALECTS
@@ -108,6 +109,16 @@ def faulty() -> dict[str, bytes]:
     waiting = order(customer_id=late["customer_id"])
     price = {"id": str(uuid4()), "product_id": tea["product_id"], "price": 2}
     broken = [b"{not json", b"", b'{"name": "no id"}', b" \t", ndjson(product(price="NaN")).strip()]
+    rows = [
+        "",
+        "customer_id,email,metadata,name",
+        f'{late["customer_id"]},,"{{""n"": 1.5}}","L\n\nou"',
+        "ragged,x",
+        "",
+        f'{uuid4()},"",{{}},5" of rain',
+        f'{uuid4()},"","{{}}","5"" of\r\nrain"',
+    ]
+    table = "".join(f"{row}\r\n" for row in rows).encode()
     return {
         "orders_waiting.ndjson": ndjson(sale, waiting, order(customer_id=str(uuid4()))),
         "customers_first.ndjson.gz": gzip.compress(ndjson(buyer, buyer, customer())),
@@ -125,6 +136,8 @@ def faulty() -> dict[str, bytes]:
             {**price, "id": str(uuid4()), "effective_from": "2024-03-01"},
         ),
         "order_items.ndjson": ndjson(item, {**item, "quantity": 3, "line_total": "7.50"}),
+        "customers_table.csv.zst": zstd.compress(table),
+        "products_array.json": json.dumps([product(name="a\nb"), 5, product()], indent=1).encode(),
         "orders_again.ndjson": ndjson({**sale, "order_status": "paid"}, sale, order()),
     }
 

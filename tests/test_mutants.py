@@ -115,7 +115,7 @@ TRUNCATION_UNNOTICED = Patch(
     "headrace/pipeline/formats/compression.py",
     """
     if member is not None:
-        raise Permanent(FailureCode.CORRUPT, "the gzip data ends in the middle of a member")
+        raise Permanent(FailureCode.CORRUPT, f"the {kind} data ends in the middle of a member")
 """,
     "",
 )

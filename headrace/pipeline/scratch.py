@@ -173,7 +173,7 @@ def clear(folder: Path) -> None:
 
 def _identity(load: Load) -> list[str]:
     """A job's number may come again, in another database: what the rows were made of may not."""
-    return [str(load.tenant), load.entity.name, load.sha256]
+    return [str(load.tenant), load.entity.name, load.sha256, load.format, load.delimiter]
 
 
 def _boot() -> str | None:

@@ -73,7 +73,7 @@ class Evidence:
     def sent(self) -> dict[str, Path]:
         """The files that a client sent, by digest; none if they were not given."""
         found = (path for path in self.files.rglob("*.*") if path.is_file()) if self.files else ()
-        return {digest(path): path for path in found if ".ndjson" in path.name}
+        return {digest(path): path for path in found if path.name != "tenants.csv"}
 
     def source(self, chunk: Row) -> bytes | None:
         """The bytes of a chunk: as stored, or as sent if the store has them no more."""
