@@ -214,6 +214,9 @@ def test_the_documented_commands_inside_the_containers_work(stack: Stack):
     assert (status.returncode, status.stdout.count(": OK")) == (0, 1)
     doctor = stack["web"].execute("headrace", "doctor")
     assert "!!" not in doctor.stdout, doctor.stdout
+    script = stack["web"].execute("python", "tests/test_comprehensive_ingestion.py")
+    assert (script.returncode, script.stderr) == (0, ""), script.stdout
+    assert script.stdout.startswith("The server at http://localhost:")
     requests = [json.loads(line) for line in stack["web"].log.splitlines() if '"request"' in line]
     assert requests[0]["path"] == "/health/ready"
 
