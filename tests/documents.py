@@ -68,19 +68,19 @@ def sections(page: str) -> dict[str, str]:
 
 def first_cells(text: str) -> list[str]:
     """The first column of the tables in a text, without their heads."""
-    rows = [[cell.strip() for cell in row] for row in _rows(text)]
-    return [row[0].strip("`") for row in _bodies(rows)]
+    return [row[0].strip("`") for row in rows(text)]
 
 
 def table(text: str) -> dict[str, str]:
     """The first two columns of the tables in a text."""
-    rows = [[cell.strip() for cell in row] for row in _rows(text)]
-    return {row[0].strip("`"): row[1] for row in _bodies(rows)}
+    return {row[0].strip("`"): row[1] for row in rows(text)}
 
 
-def _rows(text: str) -> list[list[str]]:
+def rows(text: str) -> list[list[str]]:
+    """The cells of the tables in a text, without their heads."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    return _bodies([[cell.strip() for cell in row] for row in split])
 
 
 def _bodies(rows: list[list[str]]) -> list[list[str]]:
@@ -121,6 +121,26 @@ class Clone:
         printed = log.read_text(errors="replace")
         assert code == 0, printed[-6000:]
         return printed
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """`make serve` in the background, and the server's URL once it is ready."""
+        with (self.folder / "serve.out").open("ab") as log:
+            serving = subprocess.Popen(
+                ["make", "serve"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait = f"timeout 60 bash -c '{_READY}'"
+            subprocess.run(wait, shell=True, cwd=self.folder, env=self.environment, check=True)
+            yield f"http://localhost:{self.port}"
+        finally:
+            self._end(serving)
 
     def _runnable(self, block: Block, not_run: dict[str, str]) -> str:
         """The block with our port; what serves goes to the background, until it is ready."""

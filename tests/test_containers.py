@@ -5,6 +5,7 @@ commands of docker-compose.yml run as processes, in what the image would hold.
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -27,7 +28,13 @@ from tests.service import ROOT
 from tests.shop import customer
 
 PROGRAM = ("migrate", "web", "celery_worker", "celery_beat")
-DOCUMENTED = {"web", "celery_worker", "celery_beat", "db", "redis"}
+SERVICES = {"web", "celery_worker", "celery_beat", "db", "redis"}
+
+
+def documented(start: str) -> list[str]:
+    """The documented commands that begin like this."""
+    commands = documents.first_cells(documents.read("docs/commands.md"))
+    return [command for command in commands if command.startswith(start)]
 
 
 def compose() -> dict:
@@ -54,8 +61,8 @@ def test_the_schema_finds_a_mistake():
 
 def test_every_documented_service_is_there_and_has_a_health_check():
     services = compose()["services"]
-    assert services.keys() == DOCUMENTED | {"migrate"}
-    assert [name for name in DOCUMENTED if "test" not in services[name]["healthcheck"]] == []
+    assert services.keys() == SERVICES | {"migrate"}
+    assert [name for name in SERVICES if "test" not in services[name]["healthcheck"]] == []
 
 
 def test_what_serves_waits_for_one_migration():
@@ -209,16 +216,43 @@ def _finished(http: httpx2.Client, url: str) -> dict:
 
 
 @pytest.mark.slow
-def test_the_documented_commands_inside_the_containers_work(stack: Stack):
-    status = stack["celery_worker"].execute("celery", "-A", "main", "status")
-    assert (status.returncode, status.stdout.count(": OK")) == (0, 1)
+@pytest.mark.parametrize("line", documented("docker-compose exec "))
+def test_a_command_that_is_documented_for_inside_a_container_works(stack: Stack, line: str):
+    _, _, service, program, *arguments = shlex.split(line)
+    if program == "python" and arguments[-1] == "dbshell" and shutil.which("psql") is None:
+        pytest.skip("NO PSQL on this machine; the image has it")
+    done = stack[service].execute(program, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if program == "celery":
+        assert done.stdout.count(": OK") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", documented("docker-compose logs "))
+def test_the_documented_logs_have_lines(stack: Stack, line: str):
+    assert stack[line.split()[-1]].log.splitlines()
+
+
+@pytest.mark.slow
+def test_the_program_in_the_web_container_uses_its_server(stack: Stack):
     doctor = stack["web"].execute("headrace", "doctor")
     assert "!!" not in doctor.stdout, doctor.stdout
-    script = stack["web"].execute("python", "tests/test_comprehensive_ingestion.py")
-    assert (script.returncode, script.stderr) == (0, ""), script.stdout
-    assert script.stdout.startswith("The server at http://localhost:")
     requests = [json.loads(line) for line in stack["web"].log.splitlines() if '"request"' in line]
     assert requests[0]["path"] == "/health/ready"
+
+
+@pytest.mark.slow
+def test_redis_shows_who_is_told_of_work(stack: Stack):
+    if shutil.which("redis-cli") is None:
+        pytest.skip("NO REDIS-CLI on this machine: MONITOR is not looked at")
+    port = str(urlsplit(stack.variables["CELERY_BROKER_URL"]).port)
+    [command] = documented("redis-cli ")
+    program, *arguments = command.split()
+    shown = subprocess.run(
+        ["timeout", "4", program, "-p", port, *arguments], capture_output=True, text=True
+    )
+    assert shown.returncode == 124
+    assert "headrace" in shown.stdout
 
 
 @pytest.mark.slow
