@@ -144,6 +144,9 @@ def test_what_is_copied_is_there_and_state_is_left_out(tmp_path: Path):
     assert [path for path in found if "__pycache__" in path or path.endswith(".pyc")] == []
 
 
+SIZES = " --products-per-tenant 12 --orders-per-tenant 20 --customers-per-tenant 4"
+
+
 class Stack(dict[str, Container]):
     """Our services by name, each a process; the database and the broker are the machine's."""
 
@@ -157,6 +160,19 @@ class Stack(dict[str, Container]):
         for name in PROGRAM:
             own = {"HEADRACE_HOME": str(self.home), "PORT": str(self.port)}
             self[name] = Container(image, services[name], **own)
+
+    def paste(self, line: str) -> subprocess.CompletedProcess:
+        """Run a line of the page: `docker-compose exec` where its service runs, with our port and
+        sizes of a few rows, all else beside it, in the same folder.
+        """
+        command = re.sub(r"^docker-compose exec (-T )?web |^\.venv/bin/", "", line)
+        sizes = SIZES if "gen_dataset" in command else ""
+        environment = {**self["web"].environment, "HEADRACE_API_URL": self.url}
+        if not line.startswith("docker-compose"):
+            ours = ("HEADRACE_HOME", "DB_")
+            environment = {k: v for k, v in environment.items() if not k.startswith(ours)}
+        words = ["env", "-i", *(f"{k}={v}" for k, v in environment.items())]
+        return self["web"].execute(*words, "bash", "-c", command + sizes)
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +255,17 @@ def test_the_program_in_the_web_container_uses_its_server(stack: Stack):
     assert "!!" not in doctor.stdout, doctor.stdout
     requests = [json.loads(line) for line in stack["web"].log.splitlines() if '"request"' in line]
     assert requests[0]["path"] == "/health/ready"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_load_data_of_ones_own(stack: Stack):
+    text = documents.sections("docs/containers.md")["Data of your own"]
+    lines = re.findall(r"^(?:docker-compose|\.venv/bin/python) .*", text, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        done = stack.paste(line)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "unchanged" in done.stdout
 
 
 @pytest.mark.slow
