@@ -166,7 +166,7 @@ CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(HEADRACE_HOME / "celerybeat-schedule")
-CELERY_BEAT_SYNC_EVERY = 1  # written after each message, so that its age tells whether beat lives
+CELERY_BEAT_SYNC_EVERY = 1  # written at each turn, so that its age tells whether beat lives
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "headrace.sweep",

@@ -13,6 +13,7 @@ pytest runs the same functions against the services of the other tests.
 """
 
 import argparse
+import csv
 import json
 import os
 import secrets
@@ -42,7 +43,7 @@ from headrace.schema import Entity, Integer, Money  # noqa: E402
 from tests import service  # noqa: E402
 from tests.inside import INSIDE  # noqa: E402
 
-SIZES = {"tenants": 1, "products-per-tenant": 20, "customers-per-tenant": 10}
+SIZES = {"tenants": 2, "products-per-tenant": 20, "customers-per-tenant": 10}
 SIZES |= {"orders-per-tenant": 40}
 PATIENCE_SECONDS = 120
 ANOTHER_DATABASE = (
@@ -108,39 +109,46 @@ def main() -> int:
 def check(shop: Shop, folder: Path) -> list[str]:
     """Send both data sets, print what landed, and return what is wrong."""
     problems = []
-    for title, send in (
+    ways = (
         ("Children first, each file an upload of its own", in_the_wrong_order),
         ("In load order, in one upload", in_the_right_order),
-    ):
-        landed = send(shop, generate(folder / send.__name__))
+    )
+    for (title, send), files in zip(ways, generate(folder / "data"), strict=True):
+        landed = send(shop, files)
         sums = look(shop, landed, folder)
         _show(title, landed, sums)
         problems += [*not_landed(landed), *not_stored(landed, sums)]
     return problems
 
 
-def generate(folder: Path) -> list[File]:
-    """One file a record type, in load order, with ids and natural keys that nobody has yet."""
+def generate(folder: Path) -> list[list[File]]:
+    """Two data sets: a file a record type, in load order, with keys that nobody has yet."""
     command = [sys.executable, "-m", "headrace", "generate", "--output-dir", str(folder)]
     command += [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
     command += ["--seed", str(secrets.randbelow(2**31))]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    mark = uuid4().hex[:8]
-    return [_rewritten(entity, folder, mark) for entity in ENTITIES]
+    tenants = sorted(read_tenants(folder / "tenants.csv"))
+    return [[_rewritten(entity, folder, tenant) for entity in ENTITIES] for tenant in tenants]
 
 
-def _rewritten(entity: Entity, folder: Path, mark: str) -> File:
-    """Without the tenant: whose key sends them decides. Natural keys get a mark."""
+def read_tenants(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["tenant_id"] for row in csv.DictReader(file)]
+
+
+def _rewritten(entity: Entity, folder: Path, tenant: str) -> File:
+    """Without the tenant: whose key sends them decides. Natural keys get a mark of this run."""
     lines = [
         line
-        for path in sorted(folder.glob(f"{entity.name}_*-*"))
+        for path in sorted(folder.glob(f"{entity.name}_{tenant}*"))
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
     records = [json.loads(line, parse_float=Decimal) for line in lines]
     for record in records:
         del record["tenant_id"]
-        record.update({name: f"{record[name]}-{mark}" for name in entity.natural_keys})
-    path = folder / f"{entity.name}.ndjson"
+        record.update({name: f"{record[name]}-{tenant[:8]}" for name in entity.natural_keys})
+    path = folder / tenant / f"{entity.name}.ndjson"
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(one, default=str) + "\n" for one in records))
     return File(entity, path, records)
 
@@ -377,13 +385,15 @@ def shop_of(merchant: service.Merchant) -> Shop:
 
 
 def test_in_load_order_every_line_lands_at_once(merchant, tmp_path):
-    landed = in_the_right_order(shop_of(merchant), generate(tmp_path / "data"))
+    files, _ = generate(tmp_path / "data")
+    landed = in_the_right_order(shop_of(merchant), files)
     assert not_landed(landed) == []
     assert not_stored(landed, look(shop_of(merchant), landed, tmp_path)) == []
 
 
 def test_children_that_come_first_wait_and_land_when_their_parents_come(merchant, tmp_path):
-    landed = in_the_wrong_order(shop_of(merchant), generate(tmp_path / "data"))
+    files, _ = generate(tmp_path / "data")
+    landed = in_the_wrong_order(shop_of(merchant), files)
     waited = {one.file.entity.name for one in landed if one.first.parked == len(one.file.records)}
     assert waited == {entity.name for entity in ENTITIES if entity.references}
     assert not_landed(landed) == []

@@ -2,12 +2,14 @@
 commands of docker-compose.yml run as processes, in what the image would hold.
 """
 
+import importlib.metadata
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -92,6 +94,13 @@ def test_every_variable_of_the_compose_file_is_explained():
     assert containers.variables_of_compose() - explained == set()
 
 
+def test_every_variable_of_the_service_reaches_its_containers():
+    service, _, _ = documents.read(".env.example").partition("# --- the client")
+    named = set(re.findall(r"^#([A-Z_]+)=", service, re.MULTILINE))
+    environment = containers.compose(dict.fromkeys(named, "1"))["services"]["web"]["environment"]
+    assert named - {"HEADRACE_LOGS"} - environment.keys() == set()
+
+
 def test_no_service_is_open_to_others_than_this_machine_by_default():
     services = compose()["services"]
     ports = {name: one["ports"] for name, one in services.items() if "ports" in one}
@@ -123,6 +132,38 @@ def test_the_image_installs_locked_packages_only():
     locked, program = ours
     assert {"--require-hashes", "requirements.txt"} <= set(locked)
     assert {"--no-deps", "--no-build-isolation"} <= set(program)
+
+
+def test_what_runs_in_the_image_needs_no_package_that_it_lacks(tmp_path: Path):
+    missing = _distributions("requirements-dev.txt") - _distributions("requirements.txt")
+    modules = [
+        module
+        for module, owners in importlib.metadata.packages_distributions().items()
+        if {_normal(owner) for owner in owners} <= missing
+    ]
+    assert {"pytest", "psutil"} <= set(modules)
+    program = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
+import django
+django.setup()
+import apps.core.tasks, headrace.cli, main.wsgi, tests.test_comprehensive_ingestion
+"""
+    environment = {**documents.service_environment(), "HEADRACE_HOME": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-c", program, *modules],
+        cwd=ROOT,
+        env={**environment, "DJANGO_SETTINGS_MODULE": "main.settings"},
+        check=True,
+    )
+
+
+def _distributions(lock: str) -> set[str]:
+    return set(map(_normal, re.findall(r"^([\w.-]+)==", documents.read(lock), re.MULTILINE)))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_the_image_has_no_secret():
@@ -283,13 +324,13 @@ def test_redis_shows_who_is_told_of_work(stack: Stack):
 
 
 @pytest.mark.slow
-def test_beat_is_healthy_while_it_sends_and_no_longer(stack: Stack):
+def test_beat_is_healthy_while_it_turns_and_no_longer(stack: Stack):
     end = time.monotonic() + 30
     while "Sending due task sweep" not in stack["celery_beat"].log and time.monotonic() < end:
         time.sleep(0.2)
     assert "Sending due task sweep" in stack["celery_beat"].log
     for file in stack.home.glob("celerybeat-schedule*"):
-        os.utime(file, (time.time() - 120,) * 2)
+        os.utime(file, (time.time() - 600,) * 2)
     assert stack["celery_beat"].check().returncode == 1
     stack["celery_beat"].wait_until_healthy()
 

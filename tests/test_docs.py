@@ -50,7 +50,7 @@ PRINTED = {
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }
 HOSTS = {"localhost:8000", "keepachangelog.com", "semver.org"}
-TEXTS = [*PAGES, ".env.example", ".ci/run", "Makefile", "pyproject.toml"]
+TEXTS = [*PAGES, ".env.example", ".ci/run", "Makefile", "pyproject.toml", "docker-compose.yml"]
 SHINGLE = 8
 
 
