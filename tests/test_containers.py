@@ -113,7 +113,7 @@ def test_the_image_has_a_pinned_base_and_no_root():
         one.base for one in stages if not re.fullmatch(r"python:3\.\d+\.\d+-\S+", one.base)
     ] == []
     [user] = last.of("USER")
-    assert user.words[0] not in ("root", "0")
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user.words[0])  # numbers: a cluster can check them
     [command] = last.of("CMD")
     assert "manage.py" in command.words[1]
     assert last.instructions.index(user) < last.instructions.index(command)
@@ -307,6 +307,27 @@ def test_the_commands_of_the_page_load_data_of_ones_own(stack: Stack):
         done = stack.paste(line)
         assert done.returncode == 0, done.stdout + done.stderr
     assert "unchanged" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_health_checks_of_database_and_broker_tell_who_answers(stack: Stack):
+    broker = str(urlsplit(stack.variables["CELERY_BROKER_URL"]).port)
+    ports = {"db": stack.variables["DB_PORT"], "redis": broker}
+    for name, port in ports.items():
+        assert _checked(stack, name, port).returncode == 0
+        assert _checked(stack, name, str(free_port())).returncode != 0
+
+
+def _checked(stack: Stack, name: str, port: str) -> subprocess.CompletedProcess:
+    """The check of a service that is not ours, asked of a port of this machine."""
+    service = containers.compose(stack.variables)["services"][name]
+    kind, command = service["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    if shutil.which(command.split()[0]) is None:
+        pytest.skip(f"NO {command.split()[0]} on this machine: the check of {name} is not run")
+    environment = {**service["environment"], "PATH": os.environ["PATH"], "PGPORT": port}
+    asked = command.replace("redis-cli", f"redis-cli -p {port}")
+    return subprocess.run(["/bin/sh", "-c", asked], env=environment, capture_output=True)
 
 
 @pytest.mark.slow
