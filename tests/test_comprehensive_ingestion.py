@@ -126,7 +126,9 @@ def generate(folder: Path) -> list[list[File]]:
     command = [sys.executable, "-m", "headrace", "generate", "--output-dir", str(folder)]
     command += [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
     command += ["--seed", str(secrets.randbelow(2**31))]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if made.returncode:
+        raise Trouble(f"no data could be generated: {made.stderr}")
     tenants = sorted(read_tenants(folder / "tenants.csv"))
     return [[_rewritten(entity, folder, tenant) for entity in ENTITIES] for tenant in tenants]
 
@@ -328,6 +330,8 @@ def _options() -> argparse.Namespace:
 def _server(url: str | None, home: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
     """A server, and the environment in which manage.py may see its database."""
     local = f"http://localhost:{os.environ.get('PORT', 8000)}"
+    if url and not _is_headrace(url):
+        raise Trouble(f"no Headrace answers at {url}: start it, or leave --api-url out")
     if url or _is_headrace(local):
         print(f"The server at {url or local}")
         yield (url or local).rstrip("/"), os.environ
@@ -339,8 +343,8 @@ def _server(url: str | None, home: Path) -> Iterator[tuple[str, Mapping[str, str
 
 def _is_headrace(url: str) -> bool:
     try:
-        return "database" in httpx2.get(f"{url}/health/ready", timeout=5).text
-    except httpx2.TransportError:
+        return "database" in httpx2.get(f"{url.rstrip('/')}/health/ready", timeout=5).text
+    except (httpx2.TransportError, httpx2.InvalidURL):
         return False
 
 

@@ -81,6 +81,16 @@ def test_it_tells_of_a_key_that_the_server_refuses(running_service: Service):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "nonsense", "http://[nonsense"])
+def test_it_says_that_nobody_answers_and_makes_no_tenant(url: str, tmp_path: Path):
+    url = url.format(port=free_port())
+    done = check(ROOT, "--api-url", url, HEADRACE_HOME=str(tmp_path / "home"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: no Headrace answers at {url}: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_line_that_does_not_land_is_a_failure(merchant: Merchant, tmp_path: Path):
     shop = comprehensive.shop_of(merchant)
     files, _ = comprehensive.generate(tmp_path / "data")
