@@ -295,7 +295,7 @@ def test_the_program_in_the_web_container_uses_its_server(stack: Stack):
     doctor = stack["web"].execute("headrace", "doctor")
     assert "!!" not in doctor.stdout, doctor.stdout
     counted = stack["web"].execute("python", "manage.py", "count_rows")
-    assert json.loads(counted.stdout)  # the log goes to standard error, beside it
+    assert isinstance(json.loads(counted.stdout), dict)  # the log goes to standard error, beside it
     requests = [json.loads(line) for line in stack["web"].log.splitlines() if '"request"' in line]
     assert requests[0]["path"] == "/health/ready"
 
