@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Launcher of `headrace ingest`, under the name that the documents give it."""
 
 import typer

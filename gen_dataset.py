@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """The documented `python gen_dataset.py …`: the same as `headrace generate …`."""
 
 import typer

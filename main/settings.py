@@ -167,6 +167,7 @@ CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(HEADRACE_HOME / "celerybeat-schedule")
+CELERY_BEAT_SYNC_EVERY = 1  # written at each turn, so that its age tells whether beat lives
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "headrace.sweep",
@@ -178,4 +179,8 @@ CELERY_BEAT_SCHEDULE = {
 HEADRACE_RING_SECONDS = 60
 HEADRACE_SWEEP_RINGS = 16
 
-LOGGING = logs.configuration(HEADRACE_LOGS, os.environ.get("HEADRACE_LOG_LEVEL", "INFO"))
+LOGGING = logs.configuration(
+    HEADRACE_LOGS,
+    os.environ.get("HEADRACE_LOG_LEVEL", "INFO"),
+    console=_flag("HEADRACE_LOG_CONSOLE", default=False),
+)

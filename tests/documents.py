@@ -1,7 +1,9 @@
 """The documents as data, and a working copy in which their commands run."""
 
+import fnmatch
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -23,6 +25,10 @@ PAGES = [
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 ]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ADDRESS = re.compile(
+    r"(?:localhost:8000(?=/)|`(?:[A-Z]+ )?(?=/(?:api|health|metrics|admin)\b))"
+    r"((?:[\w/$.-]|<[\w-]+>|\{\w+\})+)"
+)
 _NOT_COPIED = (
     ".git",
     ".venv",
@@ -68,19 +74,19 @@ def sections(page: str) -> dict[str, str]:
 
 def first_cells(text: str) -> list[str]:
     """The first column of the tables in a text, without their heads."""
-    rows = [[cell.strip() for cell in row] for row in _rows(text)]
-    return [row[0].strip("`") for row in _bodies(rows)]
+    return [row[0].strip("`") for row in rows(text)]
 
 
 def table(text: str) -> dict[str, str]:
     """The first two columns of the tables in a text."""
-    rows = [[cell.strip() for cell in row] for row in _rows(text)]
-    return {row[0].strip("`"): row[1] for row in _bodies(rows)}
+    return {row[0].strip("`"): row[1] for row in rows(text)}
 
 
-def _rows(text: str) -> list[list[str]]:
+def rows(text: str) -> list[list[str]]:
+    """The cells of the tables in a text, without their heads."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    return _bodies([[cell.strip() for cell in row] for row in split])
 
 
 def _bodies(rows: list[list[str]]) -> list[list[str]]:
@@ -97,9 +103,13 @@ class Clone:
         shutil.copytree(ROOT, self.folder, ignore=shutil.ignore_patterns(*_NOT_COPIED))
         _lend_interpreter(self.folder / ".venv")
         self.environment = {**service_environment(), "PORT": str(self.port)}
+        self._is_serving = False
 
     def run(self, scripts: list[Block], not_run: dict[str, str], seconds: float) -> str:
-        """Run the blocks as one terminal would, and return what they printed."""
+        """Run the blocks as one terminal would, and return what they printed.
+
+        `not_run` has the reason why by command; a name that ends with `*` is that of many.
+        """
         script = "\n".join(
             ["set -euo pipefail", *(self._runnable(one, not_run) for one in scripts)]
         )
@@ -122,13 +132,37 @@ class Clone:
         assert code == 0, printed[-6000:]
         return printed
 
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """`make serve` in the background, and the server's URL once it is ready."""
+        with (self.folder / "serve.out").open("ab") as log:
+            serving = subprocess.Popen(
+                ["make", "serve"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait = f"timeout 60 bash -c '{_READY}'"
+            subprocess.run(wait, shell=True, cwd=self.folder, env=self.environment, check=True)
+            self._is_serving = True
+            yield f"http://localhost:{self.port}"
+        finally:
+            self._is_serving = False
+            self._end(serving)
+
     def _runnable(self, block: Block, not_run: dict[str, str]) -> str:
         """The block with our port; what serves goes to the background, until it is ready."""
         lines = [f"echo '##### line {block.line}'"]
         for line in block.text.replace("localhost:8000", f"localhost:{self.port}").splitlines():
             command = line.partition("  #")[0].strip()
-            if command in not_run:
-                lines.append(f"echo 'NOT RUN: {command}: {not_run[command]}'")
+            if (reason := reason_for(command, not_run)) is not None:
+                lines.append(f"echo {shlex.quote(f'NOT RUN: {command}: {reason}')}")
+            elif command == "make serve" and self._is_serving:
+                lines.append("echo 'it serves already'")
             elif command == "make serve":
                 lines += ["make serve > serve.out 2>&1 &", _READY]
             else:
@@ -142,6 +176,18 @@ class Clone:
         except ProcessLookupError:
             return
         terminal.wait(40)
+
+
+def reason_for(command: str, not_run: dict[str, str]) -> str | None:
+    """Why a command is not run, or None."""
+    names = (name for name in not_run if fnmatch.fnmatchcase(command, name))
+    return next((not_run[name] for name in names), None)
+
+
+def addresses(page: str) -> set[str]:
+    """The paths of the service that a page names; what stands for a value is `<>`."""
+    found = _ADDRESS.findall(read(page))
+    return {re.sub(r"\$\w+|\$?\{\w+\}|<[\w-]+>", "<>", path) for path in found}
 
 
 def service_environment() -> dict[str, str]:

@@ -18,10 +18,20 @@ from headrace.pipeline.report import Outcome
 from tests import conftest, documents
 from tests.documents import PAGES, ROOT, Block, Clone
 
-COMMANDS = ["README.md", "docs/quickstart.md", "docs/mending.md", "docs/operations.md"]
+# Pages that begin with nothing; every other one runs beside a service that all of them share.
+FROM_NOTHING = ["README.md", "docs/quickstart.md"]
+ELSEWHERE = {"docs/containers.md": "test_containers.py"}
 ON_POSTGRESQL = ["README.md", "docs/quickstart.md"]
+COMMANDS = [
+    page
+    for page in PAGES
+    if page not in ELSEWHERE and any(one.language == "bash" for one in documents.blocks(page))
+]
+BESIDE_A_SERVICE = [page for page in COMMANDS if page not in FROM_NOTHING]
+LANGUAGES = {"bash", "sql", "mermaid", "json"}
 NOT_RUN = {
     "make test": "it is the run that this test is part of",
+    "docker-compose *": "test_containers.py runs it, without an engine",
     **dict.fromkeys(
         [f"celery -A main {verb}" for verb in ("worker -l info", "beat", "status", "events")],
         "test_celery.py runs it on real brokers",
@@ -40,13 +50,21 @@ PRINTED = {
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }
 HOSTS = {"localhost:8000", "keepachangelog.com", "semver.org"}
-TEXTS = [*PAGES, ".env.example", ".ci/run", "Makefile", "pyproject.toml"]
+TEXTS = [*PAGES, ".env.example", ".ci/run", "Makefile", "pyproject.toml", "docker-compose.yml"]
 SHINGLE = 8
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A copy in which `make serve` runs, for all pages that need no more than that."""
+    clone = Clone(tmp_path_factory.mktemp("served"))
+    with clone.serving():
+        yield clone
 
 
 @pytest.fixture
@@ -89,10 +107,17 @@ def _on_server(block: Block, name: str, server: str) -> Block:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", COMMANDS)
+@pytest.mark.parametrize("page", FROM_NOTHING)
 def test_the_commands_of_a_document_run_as_they_are_pasted(page: str, clone: Clone):
     printed = clone.run(_commands(page, postgresql=False), NOT_RUN, 240)
     assert [text for text in PRINTED[page] if text not in printed] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", BESIDE_A_SERVICE)
+def test_the_commands_of_a_document_run_beside_a_service(page: str, served: Clone):
+    printed = served.run(_commands(page, postgresql=False), NOT_RUN, 240)
+    assert [text for text in PRINTED.get(page, ()) if text not in printed] == []
 
 
 @pytest.mark.slow
@@ -116,15 +141,56 @@ def test_the_commands_for_postgresql_run_as_the_documented_user(
 
 
 def test_commands_that_are_not_run_are_those_with_a_reason():
-    lines = [
-        line
-        for page in COMMANDS
+    lines = {
+        line.partition("  #")[0].strip()
+        for page in PAGES
         for block in documents.blocks(page)
         for line in block.text.splitlines()
-    ]
-    assert NOT_RUN.keys() <= {line.partition("  #")[0].strip() for line in lines}
-    languages = {block.language for page in COMMANDS for block in documents.blocks(page)}
-    assert languages == {"bash", "sql"}
+    }
+    reasons = {documents.reason_for(line, NOT_RUN) for line in lines}
+    assert set(NOT_RUN.values()) <= reasons
+    assert [name for name in ELSEWHERE.values() if not (ROOT / "tests" / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_of_a_language_that_something_reads(page: str):
+    found = documents.blocks(page)
+    assert {block.language for block in found} <= LANGUAGES
+    assert documents.read(page).count("\n```") == 2 * len(found)
+    for block in found:
+        if block.language == "json":
+            json.loads(block.text)
+
+
+def test_every_address_in_a_document_is_one_of_the_service(tmp_path: Path):
+    program = """
+import json, sys
+import django
+django.setup()
+from django.urls import Resolver404, resolve
+def is_there(path):
+    for value in ("x", "7c9e6679-7425-40de-944b-e07fc1f90001"):
+        for end in ("", "/"):
+            try:
+                return bool(resolve(path.replace("<>", value) + end))
+            except Resolver404:
+                pass
+print(json.dumps([path for path in json.load(sys.stdin) if not is_there(path)]))
+"""
+    pages = [page for page in PAGES if page != "docs/commands.md"]  # asked for over HTTP
+    named = set().union(*(documents.addresses(page) for page in pages))
+    environment = {**documents.service_environment(), "HEADRACE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**environment, "DJANGO_SETTINGS_MODULE": "main.settings"},
+        input=json.dumps(sorted(named)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"/", "/metrics", "/api/v1/ingest/sessions/<>/rejects/"} <= named
+    assert json.loads(done.stdout) == []
 
 
 def test_generated_pages_say_what_the_code_declares():
@@ -233,7 +299,7 @@ def test_every_direct_dependency_has_its_reason():
     declared = {"The library": project["dependencies"]}
     declared |= {f"Extra `{name}`": of for name, of in project["optional-dependencies"].items()}
     names = {
-        title: sorted(re.match(r"[\w-]+", one)[0] for one in of) for title, of in declared.items()
+        title: sorted(re.match(r"[\w.-]+", one)[0] for one in of) for title, of in declared.items()
     }
     sections = documents.sections("docs/dependencies.md")
     assert {title: documents.first_cells(text) for title, text in sections.items()} == names

@@ -90,8 +90,11 @@ class SharedFile(WatchedFileHandler):
         return io.TextIOWrapper(path.open("ab", buffering=0), "utf-8", write_through=True)
 
 
-def configuration(folder: Path, level: str) -> dict[str, Any]:
-    """Django's LOGGING: everything goes to django.log in the folder."""
+def configuration(folder: Path, level: str, *, console: bool) -> dict[str, Any]:
+    """Django's LOGGING: everything goes to django.log in the folder, and to the console if asked.
+
+    The console is standard error: what a command prints stays what it is.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -103,6 +106,7 @@ def configuration(folder: Path, level: str) -> dict[str, Any]:
                 "formatter": "json",
                 "delay": True,
             },
+            "console": {"class": "logging.StreamHandler", "formatter": "json"},
         },
-        "root": {"handlers": ["file"], "level": level},
+        "root": {"handlers": ["file", "console"] if console else ["file"], "level": level},
     }

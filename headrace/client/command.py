@@ -19,7 +19,9 @@ def ingest(
     data_dir: Annotated[
         Path, typer.Option(help="The folder with the data files.", show_default=True)
     ] = Path("generated_data"),
-    api_url: Annotated[str, typer.Option(help="The server.")] = "http://localhost:8000",
+    api_url: Annotated[
+        str, typer.Option(envvar="HEADRACE_API_URL", help="The server.")
+    ] = "http://localhost:8000",
     tenant_id: Annotated[str | None, typer.Option(help="Send only this tenant's files.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be sent; send nothing.")
