@@ -12,7 +12,7 @@ import typer
 from headrace.synth import dataset
 from headrace.synth.folder import FolderError
 from headrace.synth.progress import Progress, Summary
-from headrace.synth.settings import PRESETS, Format, Preset, Settings, Sizes
+from headrace.synth.settings import PRESETS, Compression, FormatName, Preset, Settings, Sizes
 
 _USUAL = Sizes()
 EARLIEST, LATEST = datetime(1980, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001
@@ -64,9 +64,15 @@ def generate(
         ),
     ] = _USUAL.items_per_order,
     format: Annotated[
-        Format, typer.Option(help="How records are written; only ndjson for now.")
-    ] = Format.NDJSON,
-    compress: Annotated[bool, typer.Option("--compress", help="Write .ndjson.gz.")] = False,
+        FormatName, typer.Option(help="How records are written.")
+    ] = FormatName.NDJSON,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="The same as --compression gzip.")
+    ] = False,
+    compression: Annotated[
+        Compression | None,
+        typer.Option(help="How files are compressed.", show_default="none"),
+    ] = None,
     chunk_size: Annotated[int, typer.Option(min=1, help="Records a file.")] = 10_000,
     output_dir: Annotated[
         Path,
@@ -94,7 +100,7 @@ def generate(
 
     Exit codes: 0 done, 1 the disk refused, 2 usage, 130 interrupted.
     """
-    _refuse_what_is_not_there(format, until)
+    _check_day(until)
     sizes = _sizes(
         preset,
         tenants=tenants,
@@ -105,18 +111,30 @@ def generate(
         price_intervals_per_product=price_intervals_per_product,
         items_per_order=items_per_order,
     )
-    settings = Settings(output_dir, sizes, seed, until.date(), chunk_size, compress)
+    settings = Settings(
+        output_dir,
+        sizes,
+        seed,
+        until.date(),
+        chunk_size,
+        _compression(compress, compression),
+        format,
+    )
     progress = Progress(verbose)
     summary = _run(settings, progress)
     _report(settings, summary, progress, json)
 
 
-def _refuse_what_is_not_there(format: Format, until: datetime) -> None:
-    if format is Format.CSV:
-        raise typer.BadParameter("csv is not there yet, use ndjson", param_hint="--format")
+def _check_day(until: datetime) -> None:
     if not EARLIEST <= until <= LATEST:
         expected = f"expected a day from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}"
         raise typer.BadParameter(expected, param_hint="--until")
+
+
+def _compression(compress: bool, named: Compression | None) -> Compression:
+    if compress and named not in (None, Compression.GZIP):
+        raise typer.BadParameter("--compress means gzip", param_hint="--compression")
+    return named or (Compression.GZIP if compress else Compression.NONE)
 
 
 def _sizes(preset: Preset | None, **explicit: float | None) -> Sizes:

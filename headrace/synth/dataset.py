@@ -17,10 +17,12 @@ from headrace.entities.products import PRODUCTS
 from headrace.entities.stock_events import STOCK_EVENTS
 from headrace.schema import Entity
 from headrace.synth import customers, folder, orders, price_history, products, stock_events
-from headrace.synth.cells import Cells, text_of, timestamps
+from headrace.synth.cells import text_of, timestamps
 from headrace.synth.files import TENANTS, FileName, RecordFiles, write_whole
+from headrace.synth.formats import FORMATS
 from headrace.synth.plan import Plan, plans
 from headrace.synth.progress import Progress, Summary
+from headrace.synth.records import Records
 from headrace.synth.settings import Settings
 
 TENANT_COLUMNS = ("tenant_id", "name", "api_key_hash", "created_at")
@@ -79,7 +81,7 @@ def _tenants_csv(tenants: Sequence[Plan]) -> bytes:
 def _write_tenant(settings: Settings, plan: Plan, progress: Progress) -> None:
     def files(entity: Entity, chunked: bool = True) -> RecordFiles:
         chunk_size = settings.chunk_size if chunked else None
-        name = FileName(entity.name, plan.tenant_id, settings.compress)
+        name = FileName(entity, plan.tenant_id, FORMATS[settings.format], settings.compression)
         return RecordFiles(settings.folder, name, chunk_size, progress)
 
     buyers, goods = customers.draw(plan), products.draw(plan)
@@ -93,7 +95,7 @@ def _write_tenant(settings: Settings, plan: Plan, progress: Progress) -> None:
             item_files.write(item_records)
 
 
-def _write(files: RecordFiles, blocks: Iterable[Cells]) -> None:
+def _write(files: RecordFiles, blocks: Iterable[Records]) -> None:
     with files:
         for records in blocks:
             files.write(records)

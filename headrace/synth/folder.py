@@ -18,12 +18,15 @@ from typing import TypedDict
 import orjson
 
 from headrace.entities import BY_NAME, entity_of_file
-from headrace.synth.files import TENANTS, unfinished, write_whole
+from headrace.synth.files import COMPRESSED, TENANTS, unfinished, write_whole
+from headrace.synth.formats import ENDINGS
 
 MANIFEST = ".headrace-dataset.json"
-_LOADABLE = re.compile(r".*\.(ndjson|jsonl|csv|parquet)(\.(gz|zst))?", re.IGNORECASE)
+_LOADABLE = re.compile(r".*\.(ndjson|jsonl|json|csv|tsv|parquet)(\.(gz|zst))?", re.IGNORECASE)
+_ENTITIES, _ENDINGS = "|".join(BY_NAME), "|".join(map(re.escape, ENDINGS))
+_COMPRESSED = "|".join(map(re.escape, COMPRESSED.values()))
 _OWN = re.compile(
-    rf"\.?({'|'.join(BY_NAME)})_([0-9a-f-]{{36}})(_chunk_\d{{4,}})?\.ndjson(\.gz)?(\.part)?"
+    rf"\.?({_ENTITIES})_([0-9a-f-]{{36}})(_chunk_\d{{4,}})?({_ENDINGS})({_COMPRESSED})(\.part)?"
 )
 
 

@@ -15,11 +15,20 @@ class Preset(StrEnum):
     LARGE = "large"
 
 
-class Format(StrEnum):
-    """How records are written."""
+class FormatName(StrEnum):
+    """How records are written; formats.py spells each."""
 
     NDJSON = "ndjson"
     CSV = "csv"
+    TSV = "tsv"
+
+
+class Compression(StrEnum):
+    """How whole files are compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +64,5 @@ class Settings:
     seed: int = 42
     until: date = date(2024, 1, 1)
     chunk_size: int = 10_000
-    compress: bool = False
+    compression: Compression = Compression.NONE
+    format: FormatName = FormatName.NDJSON
