@@ -10,6 +10,7 @@ import orjson
 import typer
 
 from headrace.synth import dataset
+from headrace.synth.faults.truth import TRUTH
 from headrace.synth.folder import FolderError
 from headrace.synth.progress import Progress, Summary
 from headrace.synth.settings import PRESETS, Compression, FormatName, Preset, Settings, Sizes
@@ -74,6 +75,16 @@ def generate(
         typer.Option(help="How files are compressed.", show_default="none"),
     ] = None,
     chunk_size: Annotated[int, typer.Option(min=1, help="Records a file.")] = 10_000,
+    faults: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="RATE",
+            help="The share of records to spoil, such as 0.01; truth.ndjson tells which, and how "
+            "each must be answered.",
+        ),
+    ] = 0,
     output_dir: Annotated[
         Path,
         typer.Option(
@@ -119,6 +130,7 @@ def generate(
         chunk_size,
         _compression(compress, compression),
         format,
+        faults,
     )
     progress = Progress(verbose)
     summary = _run(settings, progress)
@@ -167,6 +179,12 @@ def _report(settings: Settings, summary: Summary, progress: Progress, json: bool
         f"{summary.rows_per_second:,.0f} rows/s ({summary.rows_per_cpu_second:,.0f} a CPU second)"
     )
     progress.say(f"in {settings.folder}")
+    if settings.faults:
+        lines = sum(summary.faults.values())
+        progress.say(
+            f"{lines:,} lines must not simply be inserted; {settings.folder / TRUTH} says what "
+            "must become of each"
+        )
     if json:
         sys.stdout.write(_as_json(settings, summary))
 

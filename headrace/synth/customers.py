@@ -86,7 +86,8 @@ def blocks(plan: Plan, customers: Customers) -> Iterator[Records]:
                 "email": pick(customers.emails, chosen),
                 "metadata": _metadata(rng, plan.words, rows),
                 "created_at": timestamps(created),
-            }
+            },
+            spared=draws.is_popular(chosen, plan.sizes.customers),
         )
 
 

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -18,7 +18,9 @@ from headrace.entities.stock_events import STOCK_EVENTS
 from headrace.schema import Entity
 from headrace.synth import customers, folder, orders, price_history, products, stock_events
 from headrace.synth.cells import text_of, timestamps
-from headrace.synth.files import TENANTS, FileName, RecordFiles, write_whole
+from headrace.synth.faults.inject import Faults
+from headrace.synth.faults.truth import Truth
+from headrace.synth.files import TENANTS, FileName, Pen, PlainPen, RecordFiles, write_whole
 from headrace.synth.formats import FORMATS
 from headrace.synth.plan import Plan, plans
 from headrace.synth.progress import Progress, Summary
@@ -41,10 +43,21 @@ def generate(settings: Settings, progress: Progress) -> Summary:
     progress.wrote("tenants", len(tenants))
     size = write_whole(settings.folder / TENANTS, _tenants_csv(tenants))
     progress.finished(TENANTS, size, len(tenants))
-    for plan in tenants:
-        _write_tenant(settings, plan, progress)
+    if settings.faults:
+        _write_with_faults(settings, tenants, progress)
+    else:
+        for plan in tenants:
+            _write_tenant(settings, plan, progress, lambda entity: PlainPen())
     folder.write_manifest(settings.folder, _manifest(settings, tenants, complete=True))
     return progress.summary()
+
+
+def _write_with_faults(settings: Settings, tenants: Sequence[Plan], progress: Progress) -> None:
+    with Truth(settings.folder) as truth:
+        faults = Faults(settings.faults, FORMATS[settings.format], truth)
+        for plan in tenants:
+            _write_tenant(settings, plan, progress, faults.of_tenant(plan).pen)
+    progress.spoilt(truth.counts)
 
 
 def _announce(settings: Settings, cleared: folder.Cleared | None, progress: Progress) -> None:
@@ -78,11 +91,13 @@ def _tenants_csv(tenants: Sequence[Plan]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_tenant(settings: Settings, plan: Plan, progress: Progress) -> None:
+def _write_tenant(
+    settings: Settings, plan: Plan, progress: Progress, pen: Callable[[Entity], Pen]
+) -> None:
     def files(entity: Entity, chunked: bool = True) -> RecordFiles:
         chunk_size = settings.chunk_size if chunked else None
         name = FileName(entity, plan.tenant_id, FORMATS[settings.format], settings.compression)
-        return RecordFiles(settings.folder, name, chunk_size, progress)
+        return RecordFiles(settings.folder, name, chunk_size, progress, pen(entity))
 
     buyers, goods = customers.draw(plan), products.draw(plan)
     _write(files(CUSTOMERS, chunked=False), customers.blocks(plan, buyers))

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from headrace.schema import Entity
 from headrace.synth.cells import Cells, text_of
@@ -104,6 +104,27 @@ def _compressed(raw: BinaryIO, compression: Compression) -> gzip.GzipFile | zstd
             return None
 
 
+class Written(NamedTuple):
+    """Text for a file, and how many records it has."""
+
+    text: bytes
+    records: int
+
+
+class Pen(Protocol):
+    """What puts records into the text of a file."""
+
+    def write(self, file: str, records: Records, lines: Cells, rows: slice) -> Written:
+        """The text of some rows for the end of a file; `lines` has the lines of all records."""
+
+
+class PlainPen:
+    """Writes every record as it is."""
+
+    def write(self, file: str, records: Records, lines: Cells, rows: slice) -> Written:
+        return Written(text_of(lines[rows]), rows.stop - rows.start)
+
+
 class RecordFiles:
     """Cuts the records of one entity and tenant into files of `chunk_size` records.
 
@@ -112,15 +133,21 @@ class RecordFiles:
     """
 
     def __init__(
-        self, folder: Path, name: FileName, chunk_size: int | None, progress: Progress
+        self,
+        folder: Path,
+        name: FileName,
+        chunk_size: int | None,
+        progress: Progress,
+        pen: Pen,
     ) -> None:
         self._folder = folder
         self._name = name
         self._chunk_size = chunk_size
         self._progress = progress
+        self._pen = pen
         self._file: GrowingFile | None = None
         self._chunks = 0
-        self._rows = 0
+        self._rows = self._written = 0
 
     def __enter__(self) -> Self:
         return self
@@ -139,18 +166,24 @@ class RecordFiles:
     def write(self, records: Records) -> None:
         """Adds records; they may go on in the next file."""
         lines = self._name.format.lines(records)
-        while len(lines):
-            fitting, lines = self._split(lines)
-            file = self._file or self._open()
-            file.write(text_of(fitting))
-            self._rows += len(fitting)
-            self._progress.wrote(self._name.entity.name, len(fitting))
+        start = 0
+        while start < len(lines):
+            rows = slice(start, min(len(lines), start + self._room(len(lines))))
+            self._write(records, lines, rows)
+            start = rows.stop
             if self._rows == self._chunk_size:
                 self._finish()
 
-    def _split(self, lines: Cells) -> tuple[Cells, Cells]:
-        room = len(lines) if self._chunk_size is None else self._chunk_size - self._rows
-        return lines[:room], lines[room:]
+    def _room(self, most: int) -> int:
+        return most if self._chunk_size is None else self._chunk_size - self._rows
+
+    def _write(self, records: Records, lines: Cells, rows: slice) -> None:
+        file = self._file or self._open()
+        written = self._pen.write(file.name, records, lines, rows)
+        file.write(written.text)
+        self._rows += rows.stop - rows.start
+        self._written += written.records
+        self._progress.wrote(self._name.entity.name, written.records)
 
     def _open(self) -> GrowingFile:
         name = self._name.of_chunk(None if self._chunk_size is None else self._chunks)
@@ -161,7 +194,7 @@ class RecordFiles:
     def _finish(self) -> None:
         if self._file is None:
             return
-        self._progress.finished(self._file.name, self._file.finish(), self._rows)
+        self._progress.finished(self._file.name, self._file.finish(), self._written)
         self._file = None
         self._chunks += 1
-        self._rows = 0
+        self._rows = self._written = 0

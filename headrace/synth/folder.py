@@ -18,6 +18,7 @@ from typing import TypedDict
 import orjson
 
 from headrace.entities import BY_NAME, entity_of_file
+from headrace.synth.faults.truth import TRUTH
 from headrace.synth.files import COMPRESSED, TENANTS, unfinished, write_whole
 from headrace.synth.formats import ENDINGS
 
@@ -94,7 +95,7 @@ def _own_files(names: Iterable[str], manifest: Manifest | None) -> set[str]:
     if manifest is None:
         return set()
     tenants = set(manifest["tenants"])
-    fixed = {TENANTS, unfinished(TENANTS), unfinished(MANIFEST)}
+    fixed = {TENANTS, TRUTH, *map(unfinished, (TENANTS, TRUTH, MANIFEST))}
     return {name for name in names if name in fixed or _tenant_of(name) in tenants}
 
 
@@ -104,7 +105,7 @@ def _tenant_of(name: str) -> str | None:
 
 
 def _is_data(name: str) -> bool:
-    known = name == TENANTS or entity_of_file(name) is not None
+    known = name in (TENANTS, TRUTH) or entity_of_file(name) is not None
     return known and _LOADABLE.fullmatch(name) is not None
 
 

@@ -2,18 +2,24 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
-from headrace.schema import Entity, FieldType, JsonObject, Text, Timestamp, Uuid
+from headrace.schema import Entity, FieldType, JsonObject, Text
 from headrace.synth.cells import Cells, either, joined
-from headrace.synth.records import Column, OrNull, Records, types_of
+from headrace.synth.records import (
+    Column,
+    OrNull,
+    Record,
+    Records,
+    is_in_quotes,
+    json_value,
+    types_of,
+)
 from headrace.synth.settings import FormatName
 
-Record: TypeAlias = Mapping[str, bytes]  #: the JSON spelling of each value; an absent key has none
 QUOTE, BACKSLASH = ord('"'), ord("\\")
-_IN_JSON_STRINGS = Uuid | Text | Timestamp
 _IN_CSV_QUOTES = Text | JsonObject  # always, so that the empty text is not taken for null
 
 
@@ -54,7 +60,7 @@ class Ndjson:
 
 
 def _json_value(kind: FieldType, column: Column) -> list[bytes | Cells]:
-    quote = b'"' if isinstance(kind, _IN_JSON_STRINGS) else b""
+    quote = b'"' if is_in_quotes(kind) else b""
     if isinstance(column, OrNull):
         value = joined(len(column.cells), quote, column.cells, quote)
         return [either(column.present, value, b"null")]
@@ -92,16 +98,12 @@ def _csv_cell(kind: FieldType, column: Column) -> list[bytes | Cells]:
         value = joined(len(column.cells), *_csv_cell(kind, column.cells))
         return [either(column.present, value, b"")]
     if isinstance(column, bytes):
-        return [csv_cell(kind, _as_json(kind, column))]
+        return [csv_cell(kind, json_value(kind, column))]
     if isinstance(kind, JsonObject):
         return [b'"', _with_doubled_quotes(column), b'"']
     if isinstance(kind, _IN_CSV_QUOTES):
         return [b'"', _with_csv_escapes(column), b'"']
     return [column]
-
-
-def _as_json(kind: FieldType, value: bytes) -> bytes:
-    return b'"%s"' % value if isinstance(kind, _IN_JSON_STRINGS) else value
 
 
 def _with_doubled_quotes(cells: Cells) -> Cells:

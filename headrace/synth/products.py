@@ -76,6 +76,7 @@ def blocks(plan: Plan, products: Products) -> Iterator[Records]:
     rng = plan.stream("product details")
     template = plan.template(PRODUCTS)
     category_ids = as_pool(uuids(rng, len(CATEGORIES)))
+    ranks = np.argsort(products.ranking)
     numbers = _numbers_within_category(products.categories)
     for block in draws.blocks(plan.sizes.products):
         categories = products.categories[block]
@@ -89,7 +90,8 @@ def blocks(plan: Plan, products: Products) -> Iterator[Records]:
                 "category_id": pick(category_ids, categories),
                 "active": pick(ACTIVE, draws.weighted(rng, ACTIVE_WEIGHTS, rows)),
                 "created_at": timestamps(products.created[block]),
-            }
+            },
+            spared=draws.is_popular(ranks[block], plan.sizes.products),
         )
 
 

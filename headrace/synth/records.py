@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.schema import Entity, FieldType, Uuid
-from headrace.synth.cells import Cells
+from headrace.schema import Entity, FieldType, Text, Timestamp, Uuid
+from headrace.synth.cells import Cells, as_pool, text_of
 
 TENANT = "tenant_id"
 Mask: TypeAlias = NDArray[np.bool_]  #: shape (rows,)
@@ -24,6 +24,10 @@ class OrNull(NamedTuple):
 #: Values without their quotes, text as it stands within a JSON string, objects as JSON.
 #: Bytes are the same value in every record.
 Column: TypeAlias = Cells | bytes | OrNull
+
+
+Record: TypeAlias = Mapping[str, bytes]  #: the JSON spelling of each value; absent keys have none
+_IN_JSON_STRINGS = Uuid | Text | Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,29 @@ class Records:
                 return len(column)
         raise ValueError("records need at least one column that is not constant")
 
+    def record(self, row: int) -> "Record":
+        """The JSON spelling of each value of a row."""
+        return {name: self._value(name, kind, row) for name, kind in self.types.items()}
+
+    def keys(self, name: str, rows: slice) -> list[bytes]:
+        """The ids in a column, one for each of the rows; empty for null."""
+        column = self.columns[name]
+        if isinstance(column, bytes):
+            return [column] * len(range(len(self))[rows])
+        if isinstance(column, OrNull):
+            column = np.where(column.present[:, None], column.cells, 0).astype(np.uint8)
+        found: list[bytes] = as_pool(column[rows]).tolist()
+        return found
+
+    def _value(self, name: str, kind: FieldType, row: int) -> bytes:
+        column = self.columns[name]
+        if isinstance(column, OrNull):
+            if not column.present[row]:
+                return b"null"
+            column = column.cells
+        text = column if isinstance(column, bytes) else text_of(column[row])
+        return json_value(kind, text)
+
     @property
     def types(self) -> Mapping[str, FieldType]:
         """The type of each column, in the order in which records have them."""
@@ -53,6 +80,16 @@ def types_of(entity: Entity) -> dict[str, FieldType]:
     key, *others = entity.fields
     own = {key.name: key.type, TENANT: Uuid()}
     return own | {field.name: field.type for field in others}
+
+
+def is_in_quotes(kind: FieldType) -> bool:
+    """Whether values of this type are JSON strings."""
+    return isinstance(kind, _IN_JSON_STRINGS)
+
+
+def json_value(kind: FieldType, text: bytes) -> bytes:
+    """A value with the quotes that JSON wants."""
+    return b'"%s"' % text if is_in_quotes(kind) else text
 
 
 class Template:

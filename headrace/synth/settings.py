@@ -56,7 +56,7 @@ class Settings:
     """A whole order to the generator.
 
     `until` is the day before which everything happens; orders fill the two years before it.
-    `chunk_size` is in records.
+    `chunk_size` is in records, `faults` the share of them that are spoilt.
     """
 
     folder: Path
@@ -66,3 +66,4 @@ class Settings:
     chunk_size: int = 10_000
     compression: Compression = Compression.NONE
     format: FormatName = FormatName.NDJSON
+    faults: float = 0
