@@ -18,7 +18,8 @@ from headrace.entities.stock_events import STOCK_EVENTS
 from headrace.schema import Entity
 from headrace.synth import customers, folder, orders, price_history, products, stock_events
 from headrace.synth.cells import text_of, timestamps
-from headrace.synth.faults.inject import Faults
+from headrace.synth.faults.inject import KINDS, Faults
+from headrace.synth.faults.kinds import Kind
 from headrace.synth.faults.truth import Truth
 from headrace.synth.files import TENANTS, FileName, Pen, PlainPen, RecordFiles, write_whole
 from headrace.synth.formats import FORMATS
@@ -30,8 +31,8 @@ from headrace.synth.settings import Settings
 TENANT_COLUMNS = ("tenant_id", "name", "api_key_hash", "created_at")
 
 
-def generate(settings: Settings, progress: Progress) -> Summary:
-    """Writes the dataset that the settings describe into their folder.
+def generate(settings: Settings, progress: Progress, kinds: Sequence[Kind] = KINDS) -> Summary:
+    """Writes the dataset that the settings describe into their folder, with faults of `kinds`.
 
     The same settings give the same bytes (with the same releases of numpy, Faker and zlib).
     Raises FolderError if the folder holds data files of anybody else, OSError if it cannot be
@@ -44,7 +45,7 @@ def generate(settings: Settings, progress: Progress) -> Summary:
     size = write_whole(settings.folder / TENANTS, _tenants_csv(tenants))
     progress.finished(TENANTS, size, len(tenants))
     if settings.faults:
-        _write_with_faults(settings, tenants, progress)
+        _write_with_faults(settings, tenants, progress, kinds)
     else:
         for plan in tenants:
             _write_tenant(settings, plan, progress, lambda entity: PlainPen())
@@ -52,9 +53,11 @@ def generate(settings: Settings, progress: Progress) -> Summary:
     return progress.summary()
 
 
-def _write_with_faults(settings: Settings, tenants: Sequence[Plan], progress: Progress) -> None:
+def _write_with_faults(
+    settings: Settings, tenants: Sequence[Plan], progress: Progress, kinds: Sequence[Kind]
+) -> None:
     with Truth(settings.folder) as truth:
-        faults = Faults(settings.faults, FORMATS[settings.format], truth)
+        faults = Faults(settings.faults, FORMATS[settings.format], truth, kinds)
         for plan in tenants:
             _write_tenant(settings, plan, progress, faults.of_tenant(plan).pen)
     progress.spoilt(truth.counts)

@@ -48,6 +48,8 @@ class Faults:
         """The target's record spoilt by a kind of fault drawn by chance; None if none can."""
         found = [(kind, kind.places(target.entity)) for kind in self._kinds]
         found = [(kind, places) for kind, places in found if places]
+        if not found:
+            return None
         start = int(target.rng.integers(len(found)))
         for kind, places in found[start:] + found[:start]:
             place = places[int(target.rng.integers(len(places)))]

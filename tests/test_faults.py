@@ -1,0 +1,234 @@
+"""Faults on purpose: the road must answer each line as the truth file says."""
+
+import importlib.util
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from headrace.entities import BY_NAME
+from headrace.pipeline.errors import RejectCode
+from headrace.synth import dataset
+from headrace.synth.faults import inject
+from headrace.synth.faults.truth import TRUTH
+from headrace.synth.progress import Progress
+from headrace.synth.settings import FormatName, Settings, Sizes
+from tests import digests, road, truth
+from tests.conftest import DIALECTS
+from tests.test_synth import contents, made, run
+
+READS_CSV = importlib.util.find_spec("headrace.pipeline.formats.csv") is not None
+FORMATS = [
+    "ndjson",
+    pytest.param(
+        "csv", marks=pytest.mark.skipif(not READS_CSV, reason="the road does not read CSV")
+    ),
+]
+SMALL = Sizes(2, products=120, orders=150, customers=60, stock_events_per_product=4)
+TINY = Sizes(1, products=30, orders=30, customers=20, stock_events_per_product=4)
+NOT_OF_LINES = {RejectCode.REFERENCE_MISSING, RejectCode.DATABASE_REFUSED}
+
+
+def faulty(folder: Path, sizes: Sizes = SMALL, *, kinds=inject.KINDS, **more) -> Path:
+    settings = Settings(folder, sizes, **({"faults": 0.2, "chunk_size": 200} | more))
+    dataset.generate(settings, Progress(), kinds)
+    return folder
+
+
+@pytest.fixture(scope="module", params=DIALECTS)
+def database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[road.Database]:
+    """One database of each dialect; every seed is a tenant of its own."""
+    with opened(request, request.param, tmp_path_factory.mktemp("faults")) as database:
+        yield database
+
+
+def opened(request: pytest.FixtureRequest, dialect: str, folder: Path):
+    if dialect == "sqlite":
+        return road.sqlite_database(folder / "test.sqlite3")
+    return road.postgresql_database(request.getfixturevalue("postgresql_server"))
+
+
+# --- the road says what the truth says --------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_line_is_answered_as_the_truth_says(database, tmp_path, format):
+    seed = 100 + FORMATS.index(format) if format in FORMATS else 101
+    folder = faulty(tmp_path / "data", seed=seed, format=FormatName(format))
+    assert truth.differences(database, folder, tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", inject.KINDS, ids=lambda kind: kind.name)
+def test_a_kind_of_fault_alone_is_answered_as_its_table_says(database, tmp_path, kind):
+    seed = 1_000 + inject.KINDS.index(kind)
+    folder = faulty(tmp_path / "data", TINY, kinds=(kind,), seed=seed, faults=0.3)
+    found = {entry["fault"] for entry in truth.entries(folder)}
+    assert kind.name in found <= {kind.name, inject.ORPHAN}
+    assert truth.differences(database, folder, tmp_path) == []
+
+
+def test_databases_hold_equal_tables_of_a_faulty_dataset(request, tmp_path):
+    folder = faulty(tmp_path / "data")
+    found = {}
+    for dialect in DIALECTS:
+        with opened(request, dialect, tmp_path) as database:
+            landed = [file for file, _ in truth.land(database, folder, tmp_path)]
+            found[dialect] = {
+                tenant: digests.of_tenant(database, UUID(tenant))
+                for tenant in {file.tenant_id for file in landed}
+            }
+    first, *others = found.values()
+    assert all(other == first for other in others)
+    assert all(not digest.startswith("0 ") for one in first.values() for digest in one.values())
+
+
+def test_a_truth_that_is_wrong_is_found(tmp_path):
+    folder = faulty(tmp_path / "data", TINY)
+    entries = truth.entries(folder)
+    refused = next(entry for entry in entries if entry["code"] == RejectCode.REQUIRED)
+    wrong = [{**entry, "field": "other"} if entry is refused else entry for entry in entries[:-1]]
+    (folder / TRUTH).write_text("".join(json.dumps(entry) + "\n" for entry in wrong))
+    with road.sqlite_database(tmp_path / "test.sqlite3") as database:
+        found = truth.differences(database, folder, tmp_path)
+    assert [difference.split(":")[0] for difference in found] == [
+        f"{entry['file']}, line {entry['line']}" for entry in (refused, entries[-1])
+    ]
+
+
+def test_a_digest_tells_a_changed_cell(tmp_path):
+    folder = made(tmp_path / "data", tenants=1, products_per_tenant=20, orders_per_tenant=20)
+    with road.sqlite_database(tmp_path / "test.sqlite3") as database:
+        landed = [file for file, _ in truth.land(database, folder, tmp_path)]
+        tenant = UUID(landed[0].tenant_id)
+        before = digests.of_tenant(database, tenant)
+        with database.transaction() as connection:
+            connection.execute(
+                "UPDATE products SET price = price + 1 WHERE sku = (SELECT MIN(sku) FROM products)"
+            )
+        after = digests.of_tenant(database, tenant)
+    assert {name for name in before if before[name] != after[name]} == {"products"}
+
+
+# --- what is strewn ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[FormatName, Path]:
+    sizes = Sizes(1, products=600, orders=800, customers=300)
+    return {
+        format: faulty(tmp_path_factory.mktemp(format), sizes, chunk_size=10_000, format=format)
+        for format in FormatName
+    }
+
+
+def test_all_codes_and_outcomes_that_a_line_can_have_are_there(folders):
+    entries = [entry for folder in folders.values() for entry in truth.entries(folder)]
+    assert set(RejectCode) - NOT_OF_LINES <= {entry["code"] for entry in entries}
+    assert {"superseded", "unchanged", "parked", None} < {entry["outcome"] for entry in entries}
+
+
+def test_every_kind_hits_and_the_rare_one_once(folders):
+    for folder in folders.values():
+        hits = Counter(entry["fault"] for entry in truth.entries(folder))
+        assert set(hits) == {kind.name for kind in inject.KINDS} | {inject.ORPHAN}
+        assert {hits[kind.name] for kind in inject.KINDS if kind.rare} == {1}
+
+
+def test_every_record_type_is_hit(folders):
+    own = [e for e in truth.entries(folders[FormatName.NDJSON]) if e["fault"] != inject.ORPHAN]
+    hit = {name for name in BY_NAME if any(e["file"].startswith(f"{name}_") for e in own)}
+    assert hit == set(BY_NAME)
+
+
+def test_the_same_rows_are_hit_by_the_same_faults_in_every_format(folders):
+    usual = [_place(entry, "ndjson", 0) for entry in truth.entries(folders[FormatName.NDJSON])]
+    for format in (FormatName.CSV, FormatName.TSV):
+        assert [_place(e, format, 1) for e in truth.entries(folders[format])] == usual
+
+
+def _place(entry: dict, format: str, header: int) -> tuple:
+    name = entry["file"].removesuffix(f".{format}")
+    return name, entry["line"] - header, entry["fault"], entry["outcome"]
+
+
+def test_lines_that_are_not_told_of_are_those_without_faults(folders, tmp_path):
+    sizes = Sizes(1, products=600, orders=800, customers=300)
+    for format, folder in folders.items():
+        sound = contents(
+            faulty(tmp_path / format, sizes, faults=0, chunk_size=10_000, format=format)
+        )
+        told = truth.read(folder)
+        spoilt = {
+            n: text for n, text in contents(folder).items() if n not in (TRUTH, "tenants.csv")
+        }
+        for name, text in spoilt.items():
+            physical = text.split(b"\n")
+            kept = {line for at, line in enumerate(physical, 1) if at not in told[name]}
+            assert kept <= set(sound[name].split(b"\n"))
+
+
+def test_the_same_seed_gives_the_same_faults(folders, tmp_path):
+    sizes = Sizes(1, products=600, orders=800, customers=300)
+    again = faulty(tmp_path, sizes, chunk_size=10_000)
+    assert contents(again) == contents(folders[FormatName.NDJSON])
+
+
+def test_at_the_highest_rate_there_is_nothing_left_that_stops_the_generator(tmp_path):
+    folder = faulty(tmp_path / "data", TINY, faults=1, seed=5)
+    with road.sqlite_database(tmp_path / "test.sqlite3") as database:
+        assert truth.differences(database, folder, tmp_path) == []
+
+
+def test_an_orphan_names_a_row_that_the_truth_tells_of_or_its_child(folders):
+    for entry in truth.entries(folders[FormatName.NDJSON]):
+        if entry["fault"] == inject.ORPHAN:
+            reference = next(
+                reference
+                for entity in BY_NAME.values()
+                if entry["file"].startswith(f"{entity.name}_")
+                for reference in entity.references
+                if reference.field == entry["field"]
+            )
+            assert reference.entity == entry["parent"]
+
+
+# --- the file and the command -----------------------------------------------------------------
+
+
+def test_the_summary_names_the_truth_file_and_counts_the_faults(tmp_path):
+    result = run(tmp_path, "--faults", "0.05", "--json")
+    told = truth.entries(tmp_path)
+    assert f"{len(told):,} lines" in result.stderr
+    assert str(tmp_path / TRUTH) in result.stderr
+    assert json.loads(result.stdout)["faults"] == Counter(entry["fault"] for entry in told)
+
+
+def test_lines_are_counted_as_the_road_will(tmp_path):
+    summary = json.loads(run(tmp_path, "--faults", "0.05", "--json").stdout)
+    files = [n for n in contents(tmp_path) if n not in (TRUTH, "tenants.csv")]
+    blanks = sum(entry["outcome"] is None for entry in truth.entries(tmp_path))
+    physical = sum((tmp_path / name).read_bytes().count(b"\n") for name in files)
+    assert summary["total_rows"] == physical - blanks + 2  # the tenants
+
+
+@pytest.mark.parametrize("rate", ["-0.1", "1.5", "many"])
+def test_a_rate_that_is_none_is_refused(tmp_path, rate):
+    result = run(tmp_path / "none", "--faults", rate)
+    assert result.exit_code == 2
+    assert "--faults" in result.stderr
+
+
+def test_a_dataset_without_faults_leaves_no_truth_of_an_earlier_one(tmp_path):
+    made(tmp_path / "d", "--faults", "0.1")
+    assert contents(made(tmp_path / "d")) == contents(made(tmp_path / "fresh"))
+
+
+def test_the_truth_of_somebody_else_is_not_overwritten(tmp_path):
+    (tmp_path / TRUTH).write_text("mine")
+    assert run(tmp_path, "--faults", "0.1").exit_code == 2
+    assert contents(tmp_path) == {TRUTH: b"mine"}
