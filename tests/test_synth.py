@@ -24,6 +24,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from headrace.cli import generate
 from headrace.entities import BY_NAME, ENTITIES, entity_of_file
 from headrace.schema import (
     Before,
@@ -39,7 +40,7 @@ from headrace.schema import (
     Uuid,
 )
 from headrace.synth import cells, formats, stock_events
-from headrace.synth.command import _sizes, generate
+from headrace.synth.command import _sizes
 from headrace.synth.records import Template
 from headrace.synth.settings import FormatName, Preset, Sizes
 
@@ -644,7 +645,7 @@ def test_instants_are_written_as_python_does():
         (("--chunk-size", "0"), "chunk-size"),
         (("--tenants", "0"), "tenants"),
         (("--until", "1970-01-01"), "1980-01-01"),
-        (("--upload",), "upload"),
+        (("--upload", "--api-key", "mine"), "--tenants 1"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name_with_exit_code_2(tmp_path, flags, said):
