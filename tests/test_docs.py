@@ -18,7 +18,13 @@ from headrace.pipeline.report import Outcome
 from tests import conftest, documents
 from tests.documents import PAGES, ROOT, Block, Clone
 
-COMMANDS = ["README.md", "docs/quickstart.md", "docs/mending.md", "docs/operations.md"]
+COMMANDS = [
+    "README.md",
+    "docs/quickstart.md",
+    "docs/generating.md",
+    "docs/mending.md",
+    "docs/operations.md",
+]
 ON_POSTGRESQL = ["README.md", "docs/quickstart.md"]
 NOT_RUN = {
     "make test": "it is the run that this test is part of",
@@ -35,6 +41,13 @@ PRINTED = {
         '"finished": true',
         '"code": "bad_number"',
         '"code": "natural_key_taken"',
+    ],
+    "docs/generating.md": [
+        "customer_id,tenant_id,name",
+        "exit code 4",
+        "load_tenants --file shop/tenants.csv",
+        "all landed",
+        '"fault":',
     ],
     "docs/mending.md": ["exit code 1", '"_code":"bad_json"', "all mended", "the same bytes"],
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],

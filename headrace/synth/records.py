@@ -1,7 +1,7 @@
 """A block of records as columns of their entity; formats.py spells them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,19 +24,17 @@ class OrNull(NamedTuple):
 #: Values without their quotes, text as it stands within a JSON string, objects as JSON.
 #: Bytes are the same value in every record.
 Column: TypeAlias = Cells | bytes | OrNull
-
-
 Record: TypeAlias = Mapping[str, bytes]  #: the JSON spelling of each value; absent keys have none
 _IN_JSON_STRINGS = Uuid | Text | Timestamp
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Records:
     """One record a row. `spared` marks those that very many others refer to."""
 
     entity: Entity
     columns: Mapping[str, Column]
-    spared: Mask | None = field(default=None, compare=False)
+    spared: Mask | None = None
 
     def __len__(self) -> int:
         for column in self.columns.values():
@@ -46,7 +44,7 @@ class Records:
                 return len(column)
         raise ValueError("records need at least one column that is not constant")
 
-    def record(self, row: int) -> "Record":
+    def record(self, row: int) -> Record:
         """The JSON spelling of each value of a row."""
         return {name: self._value(name, kind, row) for name, kind in self.types.items()}
 

@@ -92,17 +92,19 @@ Places = Callable[[Entity], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault.
+    """A kind of fault; `about` says what it is in a few words.
 
     `places` are the fields that it can hit, none if it cannot hit the entity. `lines` gives what
     stands in the record's place, or None if this very record cannot be spoilt so; a line of the
-    record itself that still lands is among them, or the record is lost. A `rare` kind hits once
-    a dataset.
+    record itself that still lands is among them, or the record is lost. `codes` are the reject
+    codes or outcomes in the answers: one, or NDJSON's and CSV's. A `rare` kind hits once a dataset.
     """
 
     name: str
+    about: str
     places: Places
     lines: Callable[[Target], list[Line] | None]
+    codes: tuple[str, ...]
     rare: bool = False
 
 

@@ -4,6 +4,7 @@ Both lines of a pair stand in one file, and the other one lands: so the answer d
 the order in which files of one entity land.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from headrace.pipeline.errors import RejectCode
@@ -87,11 +88,63 @@ def _is_appended(entity: Entity) -> bool:
     return entity.promotion is Promotion.APPEND
 
 
+def _events(entity: Entity) -> Sequence[str]:
+    return (WHOLE_LINE,) if _is_appended(entity) else ()
+
+
+def _changeable_events(entity: Entity) -> Sequence[str]:
+    return _changeable(entity) if _is_appended(entity) else ()
+
+
+def _changeable_rows(entity: Entity) -> Sequence[str]:
+    return () if _is_appended(entity) else _changeable(entity)
+
+
+def _starts(entity: Entity) -> Sequence[str]:
+    return (entity.interval.start,) if entity.interval else ()
+
+
 KINDS = (
-    Kind("unknown_parent", _references, _unknown_parent),
-    Kind("natural_key_taken", lambda entity: entity.natural_keys, _taken_key),
-    Kind("earlier_version", lambda e: () if _is_appended(e) else _changeable(e), _earlier_version),
-    Kind("same_event_again", lambda e: (WHOLE_LINE,) if _is_appended(e) else (), _same_again),
-    Kind("conflicting_event", lambda e: _changeable(e) if _is_appended(e) else (), _conflicting),
-    Kind("overlap", lambda e: (e.interval.start,) if e.interval else (), _overlap),
+    Kind(
+        "unknown_parent",
+        "a reference to a row that is nowhere",
+        _references,
+        _unknown_parent,
+        (Outcome.PARKED,),
+    ),
+    Kind(
+        "natural_key_taken",
+        "the natural key of a record above it, under another id",
+        lambda entity: entity.natural_keys,
+        _taken_key,
+        (RejectCode.NATURAL_KEY_TAKEN,),
+    ),
+    Kind(
+        "earlier_version",
+        "another version of the record, just before it",
+        _changeable_rows,
+        _earlier_version,
+        (Outcome.SUPERSEDED,),
+    ),
+    Kind(
+        "same_event_again",
+        "an event once more",
+        _events,
+        _same_again,
+        (Outcome.UNCHANGED,),
+    ),
+    Kind(
+        "conflicting_event",
+        "an event's id again, with another value",
+        _changeable_events,
+        _conflicting,
+        (RejectCode.EVENT_CONFLICT,),
+    ),
+    Kind(
+        "overlap",
+        "an interval that begins with the one above it",
+        _starts,
+        _overlap,
+        (RejectCode.INTERVAL_OVERLAP,),
+    ),
 )

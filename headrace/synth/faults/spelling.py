@@ -40,7 +40,9 @@ class Spelt:
     field: str | None = WHOLE_LINE
 
 
-def _kind(name: str, places: Places, ndjson: Spelt, csv: Spelt, rare: bool = False) -> Kind:
+def _kind(
+    name: str, about: str, places: Places, ndjson: Spelt, csv: Spelt, rare: bool = False
+) -> Kind:
     spelt: Mapping[str, Spelt] = {"ndjson": ndjson, "csv": csv, "tsv": csv}
 
     def lines(target: Target) -> list[Line]:
@@ -48,7 +50,8 @@ def _kind(name: str, places: Places, ndjson: Spelt, csv: Spelt, rare: bool = Fal
         field = target.place if ours.field is None else ours.field
         return [Line(ours.text(target), Answer.rejected(ours.code, field))]
 
-    return Kind(name, places, lines, rare)
+    codes = tuple(dict.fromkeys((ndjson.code, csv.code)))
+    return Kind(name, about, places, lines, codes, rare)
 
 
 def _put(value: bytes) -> Callable[[Target], bytes]:
@@ -140,55 +143,90 @@ _DEEP = b'{"a":' * TOO_DEEP + b"1" + b"}" * TOO_DEEP
 _LONG = b'"%s"' % (b"x" * MAX_LINE)
 
 KINDS = (
-    _kind("cut_short", every_field, Spelt(JSON, _cut_short), Spelt(RAGGED_ROW, _cell_left_out)),
+    _kind(
+        "cut_short",
+        "a line that ends early; a cell is left out",
+        every_field,
+        Spelt(JSON, _cut_short),
+        Spelt(RAGGED_ROW, _cell_left_out),
+    ),
     _kind(
         "twice_in_a_line",
+        "a key or a cell stands twice",
         every_field,
         Spelt(RejectCode.DUPLICATE_KEY, _key_twice, field=None),
         Spelt(RAGGED_ROW, _cell_twice),
     ),
-    _kind("not_a_record", whole_line, Spelt(JSON, _in_an_array), Spelt(BAD_CSV, _quotes_inside)),
+    _kind(
+        "not_a_record",
+        "an array around the record; quotes inside an unquoted cell",
+        whole_line,
+        Spelt(JSON, _in_an_array),
+        Spelt(BAD_CSV, _quotes_inside),
+    ),
     _kind(
         "number_for_text",
+        "a number for a text; text behind closing quotes",
         FREE_TEXT,
         Spelt(RejectCode.BAD_TYPE, _put(b"5"), field=None),
         Spelt(BAD_CSV, _text_behind_quotes),
     ),
-    _kind("open_object", OBJECTS, Spelt(JSON, _put(_OPEN)), Spelt(JSON, _put(_OPEN), field=None)),
-    _kind("too_deep", OBJECTS, Spelt(JSON, _put(_DEEP)), Spelt(JSON, _put(_DEEP), field=None)),
+    _kind(
+        "broken_object",
+        "an object that is not closed",
+        OBJECTS,
+        Spelt(JSON, _put(_OPEN)),
+        Spelt(JSON, _put(_OPEN), field=None),
+    ),
+    _kind(
+        "too_deep",
+        "an object nested deeper than is allowed",
+        OBJECTS,
+        Spelt(JSON, _put(_DEEP)),
+        Spelt(JSON, _put(_DEEP), field=None),
+    ),
     _kind(
         "not_utf8",
+        "a byte that UTF-8 does not have",
         whole_line,
         Spelt(ENCODING, _with_byte(b"\xff")),
         Spelt(ENCODING, _with_byte(b"\xff")),
     ),
     _kind(
-        "nul", whole_line, Spelt(ENCODING, _with_byte(b"\0")), Spelt(ENCODING, _with_byte(b"\0"))
+        "nul",
+        "a NUL between the others",
+        whole_line,
+        Spelt(ENCODING, _with_byte(b"\0")),
+        Spelt(ENCODING, _with_byte(b"\0")),
     ),
     _kind(
-        "escaped_nul",
+        "nul_in_text",
+        "a NUL in a text, escaped where there are escapes",
         FREE_TEXT,
         Spelt(ENCODING, _put(_NUL), field=None),
         Spelt(ENCODING, _put(_NUL)),
     ),
     _kind(
-        "half_a_letter",
+        "surrogate_in_text",
+        "half a surrogate pair in a text",
         FREE_TEXT,
         Spelt(ENCODING, _put(_HALF), field=None),
         Spelt(ENCODING, _put(_HALF)),
     ),
     _kind(
         "delete",
+        "the operation delete; in CSV, another tenant's id",
         whole_line,
         Spelt(RejectCode.BAD_OPERATION, _operation, field="_op"),
         Spelt(RejectCode.FOREIGN_TENANT, _of_another_tenant, field=TENANT),
     ),
     _kind(
         "over_a_mebibyte",
+        "a line over 1 MiB, once in a dataset",
         FREE_TEXT,
         Spelt(RejectCode.LINE_TOO_LONG, _put(_LONG)),
         Spelt(RejectCode.LINE_TOO_LONG, _put(_LONG)),
         rare=True,
     ),
-    Kind("blank_line", whole_line, _blank),
+    Kind("blank_line", "a blank line, which is no line", whole_line, _blank, ()),
 )

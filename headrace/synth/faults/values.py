@@ -35,14 +35,14 @@ from headrace.synth.records import TENANT
 Spelling = Callable[[Target], bytes | None]  #: the JSON spelling to put in the place of a value
 
 
-def _kind(name: str, code: RejectCode, places: Places, spelling: Spelling) -> Kind:
+def _kind(name: str, about: str, code: RejectCode, places: Places, spelling: Spelling) -> Kind:
     def lines(target: Target) -> list[Line] | None:
         value = spelling(target)
         if value is None:
             return None
         return [target.line({target.place: value}, Answer.rejected(code, target.place))]
 
-    return Kind(name, places, lines)
+    return Kind(name, about, places, lines, (code,))
 
 
 def _any_of(*spellings: bytes) -> Spelling:
@@ -112,65 +112,151 @@ def _not_after(target: Target) -> bytes:
 
 NUMBERS = fields_of(Money, Integer)
 KINDS = (
-    Kind("missing", fields_where(lambda field: field.required), _missing),
-    _kind("null", RejectCode.REQUIRED, fields_where(lambda f: not f.null), _any_of(b"null")),
-    _kind("id_without_dashes", RejectCode.BAD_UUID, fields_of(Uuid), _undashed),
-    _kind("not_finite", RejectCode.BAD_NUMBER, NUMBERS, _any_of(b"NaN", b"Infinity", b"-Infinity")),
-    _kind("not_a_number", RejectCode.BAD_NUMBER, NUMBERS, _any_of(b'"abc"', b'"1_0"', b"true")),
-    _kind("huge_exponent", RejectCode.BAD_NUMBER, NUMBERS, _any_of(b"1e400", b"1e999999999")),
-    _kind("too_large", RejectCode.BAD_NUMBER, NUMBERS, _by_type(_too_large)),
+    Kind(
+        "missing",
+        "a required field is left out",
+        fields_where(lambda field: field.required),
+        _missing,
+        (RejectCode.REQUIRED,),
+    ),
+    _kind(
+        "null",
+        "null where that is not allowed",
+        RejectCode.REQUIRED,
+        fields_where(lambda field: not field.null),
+        _any_of(b"null"),
+    ),
+    _kind(
+        "id_without_dashes",
+        "an id of 32 hexadecimal digits",
+        RejectCode.BAD_UUID,
+        fields_of(Uuid),
+        _undashed,
+    ),
+    _kind(
+        "not_finite",
+        "NaN or an infinity",
+        RejectCode.BAD_NUMBER,
+        NUMBERS,
+        _any_of(b"NaN", b"Infinity", b"-Infinity"),
+    ),
+    _kind(
+        "not_a_number",
+        "a text or true for a number",
+        RejectCode.BAD_NUMBER,
+        NUMBERS,
+        _any_of(b'"abc"', b'"1_0"', b"true"),
+    ),
+    _kind(
+        "huge_exponent",
+        "a number such as 1e400",
+        RejectCode.BAD_NUMBER,
+        NUMBERS,
+        _any_of(b"1e400", b"1e999999999"),
+    ),
+    _kind(
+        "too_large",
+        "a number beyond the digits of its type",
+        RejectCode.BAD_NUMBER,
+        NUMBERS,
+        _by_type(_too_large),
+    ),
     _kind(
         "too_many_decimals",
+        "a decimal more than the type has",
         RejectCode.BAD_NUMBER,
         fields_of(Money),
         _by_type(lambda money: b"0." + b"1" * (money.scale + 1)),
     ),
-    _kind("fraction", RejectCode.BAD_NUMBER, fields_of(Integer), _any_of(b"1.9")),
+    _kind(
+        "fraction",
+        "1.9 for a whole number",
+        RejectCode.BAD_NUMBER,
+        fields_of(Integer),
+        _any_of(b"1.9"),
+    ),
     _kind(
         "zero",
+        "0 where it is refused",
         RejectCode.BAD_NUMBER,
         fields_where(lambda field: isinstance(field.type, Integer) and field.type.nonzero),
         _any_of(b"0"),
     ),
     _kind(
         "below_minimum",
+        "a number below the type's minimum",
         RejectCode.BAD_NUMBER,
         fields_where(_has_minimum),
         _by_type(lambda money: b"%d" % (money.minimum - 1)),
     ),
     _kind(
         "below_minimum_when",
+        "a number below the minimum of a check",
         RejectCode.BAD_NUMBER,
         lambda entity: [check.field for check in _minimum_checks(entity)],
         _below_minimum_when,
     ),
     _kind(
         "not_a_time",
+        "a day that no year has, or not ISO 8601",
         RejectCode.BAD_TIMESTAMP,
         fields_of(Timestamp),
         _any_of(b'"2023-02-30T12:00:00"', b'"31/12/2023"', b'"yesterday"', b"1700000000"),
     ),
     _kind(
         "time_out_of_range",
+        "a time before 1970 or after 2200",
         RejectCode.BAD_TIMESTAMP,
         fields_of(Timestamp),
         _any_of(b'"1969-12-31T23:59:59"', b'"2201-01-01T00:00:00"'),
     ),
-    _kind("not_a_choice", RejectCode.BAD_CHOICE, fields_where(_has_choices), _not_a_choice),
-    _kind("too_long", RejectCode.TOO_LONG, fields_where(is_free_text), _over_long),
     _kind(
-        "ends_before_it_starts",
+        "not_a_choice",
+        "a text that is none of the choices",
+        RejectCode.BAD_CHOICE,
+        fields_where(_has_choices),
+        _not_a_choice,
+    ),
+    _kind(
+        "too_long",
+        "a character too many",
+        RejectCode.TOO_LONG,
+        fields_where(is_free_text),
+        _over_long,
+    ),
+    _kind(
+        "ends_as_it_starts",
+        "an end that is not after its start",
         RejectCode.BAD_ORDER,
         lambda entity: [check.later for check in _order_checks(entity)],
         _not_after,
     ),
-    _kind("not_a_boolean", RejectCode.BAD_TYPE, fields_of(Boolean), _any_of(b'"yes"', b"1")),
-    _kind("not_an_object", RejectCode.BAD_TYPE, fields_of(JsonObject), _any_of(b"[1,2]", b"5")),
     _kind(
-        "half_a_character",
+        "not_a_boolean",
+        "a text or number for true or false",
+        RejectCode.BAD_TYPE,
+        fields_of(Boolean),
+        _any_of(b'"yes"', b"1"),
+    ),
+    _kind(
+        "not_an_object",
+        "an array or number for an object",
+        RejectCode.BAD_TYPE,
+        fields_of(JsonObject),
+        _any_of(b"[1,2]", b"5"),
+    ),
+    _kind(
+        "surrogate_in_object",
+        "half a surrogate pair inside an object",
         RejectCode.BAD_ENCODING,
         fields_of(JsonObject),
         _any_of(rb'{"note":"\ud800"}'),
     ),
-    _kind("foreign_tenant", RejectCode.FOREIGN_TENANT, lambda entity: (TENANT,), Target.new_id),
+    _kind(
+        "foreign_tenant",
+        "the id of another tenant",
+        RejectCode.FOREIGN_TENANT,
+        lambda entity: (TENANT,),
+        Target.new_id,
+    ),
 )
