@@ -10,7 +10,7 @@ from headrace.client import plan
 from headrace.synth.faults.truth import TRUTH
 from tests import road
 
-DELIMITED = (".csv", ".tsv")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SHOWN = 20
 
 
@@ -49,8 +49,14 @@ def land(
     for tenant in plan.read(folder).tenants:
         database.tenant = UUID(tenant.tenant_id)
         for number, file in enumerate(tenant.files, 1):
-            facts = {"tenant": database.tenant, "number": number}
+            facts = {"tenant": database.tenant, "number": number, **_format(file.name)}
             yield file, road.land(database, scratch, file.entity, file.path.read_bytes(), **facts)
+
+
+def _format(name: str) -> dict[str, str]:
+    """What a load must be told of a file that is not NDJSON."""
+    found = [delimiter for ending, delimiter in DELIMITERS.items() if ending in name]
+    return {"format": "csv", "delimiter": found[0]} if found else {}
 
 
 def differences(database: road.Database, folder: Path, scratch: Path) -> list[str]:
@@ -67,8 +73,8 @@ def differences(database: road.Database, folder: Path, scratch: Path) -> list[st
 
 def _differences(name: str, told: dict[int, Told], found: dict[int, Told]) -> list[str]:
     expected = dict.fromkeys(found, PLAIN)
-    if any(ending in name for ending in DELIMITED):
-        expected[1] = NO_RECORD
+    if _format(name):
+        expected[1] = NO_RECORD  # the header
     expected |= told
     lines = [line for line in expected if found.get(line) != expected[line]]
     return [
