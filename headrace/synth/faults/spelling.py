@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headrace.pipeline.errors import RejectCode
-from headrace.pipeline.formats.ndjson import MAX_LINE
 from headrace.schema import JsonObject
 from headrace.synth.faults.kinds import (
     WHOLE_LINE,
@@ -28,6 +27,7 @@ from headrace.synth.records import TENANT, types_of
 
 RAGGED_ROW, BAD_CSV = "ragged_row", "bad_csv"
 TOO_DEEP = 70
+MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ _HALF = rb'"\ud800"'
 _NUL = rb'"a\u0000b"'
 _OPEN = b'{"open":'
 _DEEP = b'{"a":' * TOO_DEEP + b"1" + b"}" * TOO_DEEP
-_LONG = b'"%s"' % (b"x" * MAX_LINE)
+_LONG = b'"%s"' % (b"x" * MEBIBYTE)
 
 KINDS = (
     _kind(
