@@ -138,6 +138,7 @@ FREE_TEXT = fields_where(is_free_text)
 OBJECTS = fields_of(JsonObject)
 _HALF = rb'"\ud800"'
 _NUL = rb'"a\u0000b"'
+_ARRAY = b"[1,2]"
 _OPEN = b'{"open":'
 _DEEP = b'{"a":' * TOO_DEEP + b"1" + b"}" * TOO_DEEP
 _LONG = b'"%s"' % (b"x" * MEBIBYTE)
@@ -170,6 +171,13 @@ KINDS = (
         FREE_TEXT,
         Spelt(RejectCode.BAD_TYPE, _put(b"5"), field=None),
         Spelt(BAD_CSV, _text_behind_quotes),
+    ),
+    _kind(
+        "not_an_object",
+        "an array for an object",
+        OBJECTS,
+        Spelt(RejectCode.BAD_TYPE, _put(_ARRAY), field=None),
+        Spelt(JSON, _put(_ARRAY), field=None),
     ),
     _kind(
         "broken_object",

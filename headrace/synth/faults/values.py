@@ -239,13 +239,6 @@ KINDS = (
         _any_of(b'"yes"', b"1"),
     ),
     _kind(
-        "not_an_object",
-        "an array or number for an object",
-        RejectCode.BAD_TYPE,
-        fields_of(JsonObject),
-        _any_of(b"[1,2]", b"5"),
-    ),
-    _kind(
         "surrogate_in_object",
         "half a surrogate pair inside an object",
         RejectCode.BAD_ENCODING,
