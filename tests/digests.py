@@ -3,33 +3,42 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from headrace.entities import BY_NAME, ENTITIES
-from headrace.schema import Field, JsonObject, Uuid
+from headrace.client import plan
+from headrace.entities import ENTITIES
+from headrace.schema import Entity, Field, JsonObject, Uuid
 from tests import road
 from tests.chaos import lines
 
 
-def of_tenant(database: road.Database, tenant: UUID) -> dict[str, str]:
-    """Entity to digest of the tenant's rows: all declared fields, in no order of rows."""
-    return {entity.name: _digest(entity.name, database, tenant) for entity in ENTITIES}
+class Digest(NamedTuple):
+    rows: int
+    hash: str
 
 
-def _digest(entity: str, database: road.Database, tenant: UUID) -> str:
-    declared = BY_NAME[entity]
+def of_tenants(database: road.Database, folder: Path) -> dict[tuple[str, str], Digest]:
+    """By tenant and entity the digest of every table part that a dataset's files are of."""
+    return {
+        (tenant.tenant_id, entity.name): _digest(database, UUID(tenant.tenant_id), entity)
+        for tenant in plan.read(folder).tenants
+        for entity in ENTITIES
+    }
+
+
+def _digest(database: road.Database, tenant: UUID, entity: Entity) -> Digest:
+    """All declared fields of the tenant's rows, in no order of rows."""
     database.tenant = tenant
     with database.transaction() as connection:
         cursor = connection.cursor()
-        names = ", ".join(("tenant_id", *declared.field_names))
-        cursor.execute(f"SELECT {names} FROM {entity}")
+        names = ", ".join(("tenant_id", *entity.field_names))
+        cursor.execute(f"SELECT {names} FROM {entity.name}")
         hashes = sorted(
-            _hash(declared.fields, values)
-            for tenant_id, *values in cursor
-            if UUID(str(tenant_id)) == tenant
+            _hash(entity.fields, values) for owner, *values in cursor if UUID(str(owner)) == tenant
         )
-    return f"{len(hashes)} rows {hashlib.sha256(b''.join(hashes)).hexdigest()[:16]}"
+    return Digest(len(hashes), hashlib.sha256(b"".join(hashes)).hexdigest())
 
 
 def _hash(fields: Iterable[Field], values: Iterable[Any]) -> bytes:
