@@ -17,7 +17,7 @@ from headrace.synth.progress import Progress
 from headrace.synth.settings import FormatName, Settings, Sizes
 from tests import digests, road, truth
 from tests.conftest import DIALECTS
-from tests.test_synth import contents, made, run
+from tests.generated import contents, made, run
 
 READS_CSV = importlib.util.find_spec("headrace.pipeline.formats.csv") is not None
 ONLY_WITH_CSV = pytest.mark.skipif(not READS_CSV, reason="the road does not read CSV")
@@ -114,9 +114,8 @@ def test_a_digest_tells_a_changed_cell(tmp_path):
                 "UPDATE products SET price = price + 1 WHERE sku = (SELECT MIN(sku) FROM products)"
             )
         after = digests.of_tenants(database, folder)
-    assert {
-        entity for (tenant, entity), found in before.items() if found != after[tenant, entity]
-    } == {"products"}
+    changed = {entity for (tenant, entity), one in before.items() if one != after[tenant, entity]}
+    assert changed == {"products"}
 
 
 # --- what is strewn ---------------------------------------------------------------------------

@@ -21,10 +21,9 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headrace.cli import generate
 from headrace.entities import BY_NAME, ENTITIES, entity_of_file
 from headrace.schema import (
     Before,
@@ -43,6 +42,7 @@ from headrace.synth import cells, formats, stock_events
 from headrace.synth.command import _sizes
 from headrace.synth.records import Template
 from headrace.synth.settings import FormatName, Preset, Sizes
+from tests.generated import TINY, contents, made, run
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -50,35 +50,8 @@ else:
     from backports import zstd
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = {
-    "--tenants": 2,
-    "--products-per-tenant": 300,
-    "--orders-per-tenant": 700,
-    "--customers-per-tenant": 90,
-    "--chunk-size": 250,
-}
 Record = dict[str, Any]
 Records = dict[str, list[Record]]  # by entity
-
-
-def run(folder: Path, *flags: str, **changes: object) -> Result:
-    app = typer.Typer()
-    app.command()(generate)
-    options = TINY | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
-    words = [str(word) for option in options.items() for word in option]
-    return CliRunner().invoke(app, [*words, "--output-dir", str(folder), *flags])
-
-
-def made(folder: Path, *flags: str, **changes: object) -> Path:
-    result = run(folder, *flags, **changes)
-    assert result.exit_code == 0, result.stderr
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The data files of a folder by name; the hidden manifest is not one of them."""
-    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return {path.name: path.read_bytes() for path in paths}
 
 
 def joined(folder: Path) -> dict[tuple[str, str], bytes]:
@@ -280,6 +253,12 @@ def test_a_csv_dataset_is_replaced_by_one_in_another_format(tmp_path):
 )
 def test_a_value_is_spelled_by_its_type_in_csv(kind, value, cell):
     assert formats.csv_cell(kind, value) == cell
+
+
+@given(text=st.text(st.characters(codec="utf-8")))
+def test_any_text_comes_back_from_its_csv_cell(text):
+    cell = formats.csv_cell(Text(9), json.dumps(text).encode())
+    assert next(csv.reader(io.StringIO(cell.decode(), newline="")), [""]) == [text]
 
 
 def test_a_text_that_csv_would_spell_differently_stops_the_generator():
@@ -689,7 +668,9 @@ def test_another_seed_leaves_no_file_of_the_earlier_dataset(tmp_path):
     assert contents(made(tmp_path / "d")) == contents(made(tmp_path / "fresh"))
 
 
-@pytest.mark.parametrize("name", ["tenants.csv", "orders_mine.ndjson", "products.csv.gz"])
+@pytest.mark.parametrize(
+    "name", ["tenants.csv", "orders_mine.ndjson", "products.csv.gz", "orders.tsv", "orders.json"]
+)
 def test_data_files_of_somebody_else_are_neither_removed_nor_mixed_with(tmp_path, name):
     (tmp_path / name).write_text("mine")
     result = run(tmp_path)

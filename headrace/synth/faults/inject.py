@@ -7,6 +7,7 @@ of their own, and rows that very many others refer to get none at all.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -153,7 +154,7 @@ class _Piece:
     def target(self, row: int, format: Format) -> Target:
         """The row as something to spoil."""
         rng = np.random.default_rng(self.seeds[row])
-        above = lambda distance: self._sound(row - distance)  # noqa: E731
+        above = partial(self._sound_above, row)
         return Target(self.entity, format, rng, self._record(row), row, above)
 
     def key(self, row: int) -> bytes:
@@ -161,9 +162,10 @@ class _Piece:
         at = self._rows.start + row
         return self._records.keys(self.entity.key, slice(at, at + 1))[0]
 
-    def _sound(self, row: int) -> Record | None:
-        is_sound = row >= 0 and row not in self.orphans and row not in self.seeds
-        return self._record(row) if is_sound else None
+    def _sound_above(self, row: int, distance: int) -> Record | None:
+        above = row - distance
+        is_sound = above >= 0 and above not in self.orphans and above not in self.seeds
+        return self._record(above) if is_sound else None
 
     def _record(self, row: int) -> Record:
         return self._records.record(self._rows.start + row)
@@ -176,6 +178,5 @@ class _Piece:
             keys = self._records.keys(reference.field, self._rows) if missing else ()
             for row, key in enumerate(keys):
                 if key in missing:
-                    answer = Answer.parked(reference, key.decode())
-                    found.setdefault(row, answer)
+                    found.setdefault(row, Answer.parked(reference, key.decode()))
         return found
