@@ -1,6 +1,5 @@
 """Faults on purpose: the road must answer each line as the truth file says."""
 
-import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -19,9 +18,6 @@ from tests import digests, road, truth
 from tests.conftest import DIALECTS
 from tests.generated import contents, made, run
 
-READS_CSV = importlib.util.find_spec("headrace.pipeline.formats.csv") is not None
-ONLY_WITH_CSV = pytest.mark.skipif(not READS_CSV, reason="the road does not read CSV")
-FORMATS = ["ndjson", *(pytest.param(name, marks=ONLY_WITH_CSV) for name in ("csv", "tsv"))]
 SMALL = Sizes(2, products=120, orders=150, customers=60, stock_events_per_product=4)
 TINY = Sizes(1, products=30, orders=30, customers=20, stock_events_per_product=4)
 MANY = Sizes(1, products=600, orders=800, customers=300)
@@ -53,13 +49,13 @@ def opened(request: pytest.FixtureRequest, dialect: str, folder: Path):
 # --- the road says what the truth says --------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", truth.FORMATS)
 def test_every_line_is_answered_as_the_truth_says(database, tmp_path, format):
     folder = faulty(tmp_path / "data", seed=ord(format[0]), format=FormatName(format))
     assert truth.differences(database, folder, tmp_path) == []
 
 
-@pytest.mark.parametrize("format", FORMATS[:2])
+@pytest.mark.parametrize("format", truth.FORMATS[:2])
 @pytest.mark.parametrize("kind", inject.KINDS, ids=lambda kind: kind.name)
 def test_a_kind_of_fault_alone_is_answered_as_its_table_says(database, tmp_path, kind, format):
     seed = 1_000 * ord(format[0]) + inject.KINDS.index(kind)
@@ -76,7 +72,7 @@ def test_two_hundred_thousand_lines_end_alike_on_every_database_from_every_forma
     request, tmp_path
 ):
     found = {}
-    for format in (FormatName.NDJSON, FormatName.CSV) if READS_CSV else (FormatName.NDJSON,):
+    for format in (FormatName.NDJSON, FormatName.CSV) if truth.READS_CSV else (FormatName.NDJSON,):
         folder = faulty(tmp_path / format, LARGE, faults=0.01, chunk_size=10_000, format=format)
         for dialect in DIALECTS:
             scratch = tmp_path / f"{format}-{dialect}"

@@ -66,10 +66,12 @@ def test_the_json_of_the_generator_comes_before_that_of_the_client(server, tmp_p
     assert sent["totals"]["lines_received"] == generated["total_rows"] - 2  # the tenants
 
 
+@pytest.mark.parametrize("format", truth.FORMATS[:2])
 def test_a_server_is_told_of_the_tenants_first_and_then_accounts_for_every_line(
-    running_service: Service, tmp_path
+    running_service: Service, tmp_path, format
 ):
-    flags = ("--faults", "0.05", "--seed", "909", "--json")
+    seed = str(900 + ord(format[0]))
+    flags = ("--faults", "0.05", "--seed", seed, "--format", format, "--compress", "--json")
     refused = upload(tmp_path, running_service.url, *flags)
     assert refused.exit_code == 4
     assert f"manage.py load_tenants --file {tmp_path / 'tenants.csv'}" in refused.stderr

@@ -1,15 +1,21 @@
 """What a generated dataset's truth file says, and whether the road says the same of every line."""
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import pytest
+
 from headrace.client import plan
 from headrace.synth.faults.truth import TRUTH
 from tests import road
 
+READS_CSV = importlib.util.find_spec("headrace.pipeline.formats.csv") is not None
+ONLY_WITH_CSV = pytest.mark.skipif(not READS_CSV, reason="the road does not read CSV")
+FORMATS = ["ndjson", *(pytest.param(name, marks=ONLY_WITH_CSV) for name in ("csv", "tsv"))]
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SHOWN = 20
 
