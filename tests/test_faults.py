@@ -1,16 +1,20 @@
 """Faults on purpose: the road must answer each line as the truth file says."""
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from headrace.entities import BY_NAME
 from headrace.pipeline.errors import RejectCode
 from headrace.synth import dataset
 from headrace.synth.faults import inject
+from headrace.synth.faults.kinds import Kind
 from headrace.synth.faults.truth import TRUTH
 from headrace.synth.progress import Progress
 from headrace.synth.settings import FormatName, Settings, Sizes
@@ -26,8 +30,8 @@ NOT_OF_LINES = {RejectCode.REFERENCE_MISSING, RejectCode.DATABASE_REFUSED}
 
 
 def faulty(folder: Path, sizes: Sizes = SMALL, *, kinds=inject.KINDS, **more) -> Path:
-    settings = Settings(folder, sizes, **({"faults": 0.2, "chunk_size": 200} | more))
-    dataset.generate(settings, Progress(), kinds)
+    order = Settings(folder, sizes, **({"faults": 0.2, "chunk_size": 200} | more))
+    dataset.generate(order, Progress(), kinds)
     return folder
 
 
@@ -55,15 +59,43 @@ def test_every_line_is_answered_as_the_truth_says(database, tmp_path, format):
     assert truth.differences(database, folder, tmp_path) == []
 
 
-@pytest.mark.parametrize("format", truth.FORMATS[:2])
 @pytest.mark.parametrize("kind", inject.KINDS, ids=lambda kind: kind.name)
-def test_a_kind_of_fault_alone_is_answered_as_its_table_says(database, tmp_path, kind, format):
-    seed = 1_000 * ord(format[0]) + inject.KINDS.index(kind)
-    more = {"seed": seed, "faults": 0.3, "format": FormatName(format)}
-    folder = faulty(tmp_path / "data", TINY, kinds=(kind,), **more)
-    found = {entry["fault"] for entry in truth.entries(folder)}
-    assert kind.name in found <= {kind.name, inject.ORPHAN}
-    assert truth.differences(database, folder, tmp_path) == []
+def test_a_kind_of_fault_alone_is_answered_as_its_table_says(database, tmp_path, kind):
+    assert_alone_as_told(database, tmp_path, kind, FormatName.NDJSON)
+
+
+@truth.ONLY_WITH_CSV
+@pytest.mark.parametrize("kind", inject.KINDS, ids=lambda kind: kind.name)
+def test_a_kind_of_fault_alone_is_answered_as_its_table_says_in_csv(tmp_path, kind):
+    with road.sqlite_database(tmp_path / "test.sqlite3") as database:
+        assert_alone_as_told(database, tmp_path, kind, FormatName.CSV)
+
+
+def assert_alone_as_told(database: road.Database, path: Path, kind: Kind, format: FormatName):
+    seed = 1_000 + inject.KINDS.index(kind)
+    folder = faulty(path / "data", TINY, kinds=(kind,), seed=seed, faults=0.3, format=format)
+    own = [entry for entry in truth.entries(folder) if entry["fault"] != inject.ORPHAN]
+    assert {entry["fault"] for entry in own} == {kind.name}
+    answers = {entry["code"] or entry["outcome"] for entry in own} - {None}
+    assert answers <= set(kind.codes)
+    assert truth.differences(database, folder, path) == []
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 2**31),
+    rate=st.sampled_from([0.01, 0.1, 0.5, 1]),
+    chunk_size=st.integers(1, 300),
+)
+def test_whatever_the_seed_the_rate_and_the_cut(tmp_path, seed, rate, chunk_size):
+    with tempfile.TemporaryDirectory(dir=tmp_path) as path:
+        more = {"seed": seed, "faults": rate, "chunk_size": chunk_size}
+        folder = faulty(Path(path) / "data", Sizes(1, 12, 15, 10, 3), **more)
+        with road.sqlite_database(Path(path) / "test.sqlite3") as database:
+            database.dialect.pause_seconds = 0
+            assert truth.differences(database, folder, Path(path)) == []
 
 
 @pytest.mark.slow
