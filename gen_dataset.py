@@ -3,7 +3,7 @@
 
 import typer
 
-from headrace.synth.command import generate
+from headrace.cli import generate
 
 if __name__ == "__main__":
     typer.run(generate)

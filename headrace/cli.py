@@ -8,9 +8,39 @@ from typing import Annotated
 import typer
 
 import headrace
+from headrace.client import summary
 from headrace.client.command import ingest
-from headrace.synth.command import generate
+from headrace.synth.command import Command
+from headrace.synth.files import TENANTS
 
+
+def _upload(folder: Path, api_url: str, api_key: str | None, verbose: bool, as_json: bool) -> None:
+    """Send what was generated, and end as `headrace ingest` does."""
+    try:
+        ingest(
+            data_dir=folder,
+            api_url=api_url,
+            api_key=api_key,
+            wait_for_completion=True,
+            verbose=verbose,
+            as_json=as_json,
+        )
+    except typer.Exit as end:
+        if end.exit_code == summary.KEY_REFUSED:
+            _tell(
+                f"The server at {api_url} does not know these tenants, or not these keys. Run"
+                f" `manage.py load_tenants --file {folder / TENANTS}` there first; then"
+                f" `headrace ingest --data-dir {folder} --api-url {api_url} --wait-for-completion`"
+                " sends what was generated."
+            )
+        raise
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+generate = Command(_upload).generate
 app = typer.Typer(
     name="headrace",
     help="Multi-tenant e-commerce data ingestion that accounts for every line.",
@@ -41,10 +71,9 @@ def _hand_on(command: str, arguments: list[str]) -> None:
     """Let the service do it: the library does not know its host."""
     program = _manage()
     if program is None:
-        print(
+        _tell(
             f"headrace {command} needs the service, and only the library is installed here:"
-            " run it in a checkout, where manage.py is beside the folder headrace",
-            file=sys.stderr,
+            " run it in a checkout, where manage.py is beside the folder headrace"
         )
         raise typer.Exit(2)
     # In the service's folder, which relative settings (HEADRACE_HOME) refer to.

@@ -34,6 +34,8 @@ from headrace.schema import (  # noqa: E402
     Promotion,
     load_ranks,
 )
+from headrace.synth.faults.inject import KINDS  # noqa: E402
+from headrace.synth.faults.kinds import Kind  # noqa: E402
 
 NOTE = "<!-- Written by `make docs` from the declarations: do not edit. -->"
 Lines = Iterator[str]
@@ -241,7 +243,33 @@ def _codes(texts: Iterable[str]) -> str:
     return ", ".join(map(_code, texts))
 
 
-PAGES: dict[str, Callable[[], Lines]] = {"entities.md": entities_page, "errors.md": errors_page}
+_FAULTS_INTRO = """\
+What `headrace generate --faults` does to lines ([DATA_GENERATION.md](DATA_GENERATION.md)). Where two codes
+are named, the first is that of NDJSON and the second that of CSV."""
+
+
+def faults_page() -> Lines:
+    """docs/faults.md."""
+    yield from ("# Faults on purpose", "", NOTE, "", _FAULTS_INTRO, "")
+    yield from _table(
+        ("fault", "what it is", "answer", "record types"),
+        [
+            (_code(kind.name), kind.about, _codes(kind.codes) or "none", _hit(kind))
+            for kind in KINDS
+        ],
+    )
+
+
+def _hit(kind: Kind) -> str:
+    names = [entity.name for entity in ENTITIES if kind.places(entity)]
+    return "all" if len(names) == len(ENTITIES) else ", ".join(names)
+
+
+PAGES: dict[str, Callable[[], Lines]] = {
+    "entities.md": entities_page,
+    "errors.md": errors_page,
+    "faults.md": faults_page,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

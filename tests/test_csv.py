@@ -314,7 +314,7 @@ def test_an_object_that_is_no_json_is_a_fault_of_its_field(database, tmp_path):
     outcomes = [None, "inserted", *["rejected"] * 4]
     assert ledger.outcome_by_line() == outcomes
     found = [(reject.code, reject.field) for reject in ledger.rejects]
-    codes = ["bad_json", "bad_json", "duplicate_key", "required"]
+    codes = ["bad_json", "bad_type", "duplicate_key", "required"]
     assert found == [(code, "metadata") for code in codes]
 
 

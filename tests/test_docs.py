@@ -46,6 +46,13 @@ PRINTED = {
         '"code": "bad_number"',
         '"code": "natural_key_taken"',
     ],
+    "docs/DATA_GENERATION.md": [
+        "customer_id,tenant_id,name",
+        "exit code 4",
+        "load_tenants --file shop/tenants.csv",
+        "all landed",
+        '"fault":',
+    ],
     "docs/mending.md": ["exit code 1", '"_code":"bad_json"', "all mended", "the same bytes"],
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }

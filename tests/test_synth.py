@@ -3,6 +3,7 @@
 import csv
 import gzip
 import hashlib
+import io
 import itertools
 import json
 import re
@@ -20,8 +21,8 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.entities import BY_NAME, ENTITIES, entity_of_file
 from headrace.schema import (
@@ -37,41 +38,20 @@ from headrace.schema import (
     Timestamp,
     Uuid,
 )
-from headrace.synth import cells, stock_events
-from headrace.synth.command import _sizes, generate
+from headrace.synth import cells, formats, stock_events
+from headrace.synth.command import _sizes
 from headrace.synth.records import Template
-from headrace.synth.settings import Preset, Sizes
+from headrace.synth.settings import FormatName, Preset, Sizes
+from tests.generated import TINY, contents, made, run
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = {
-    "--tenants": 2,
-    "--products-per-tenant": 300,
-    "--orders-per-tenant": 700,
-    "--customers-per-tenant": 90,
-    "--chunk-size": 250,
-}
 Record = dict[str, Any]
 Records = dict[str, list[Record]]  # by entity
-
-
-def run(folder: Path, *flags: str, **changes: object) -> Result:
-    app = typer.Typer()
-    app.command()(generate)
-    options = TINY | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
-    words = [str(word) for option in options.items() for word in option]
-    return CliRunner().invoke(app, [*words, "--output-dir", str(folder), *flags])
-
-
-def made(folder: Path, *flags: str, **changes: object) -> Path:
-    result = run(folder, *flags, **changes)
-    assert result.exit_code == 0, result.stderr
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The data files of a folder by name; the hidden manifest is not one of them."""
-    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return {path.name: path.read_bytes() for path in paths}
 
 
 def joined(folder: Path) -> dict[tuple[str, str], bytes]:
@@ -186,6 +166,106 @@ def test_compressed_files_hold_the_same_text_and_are_repeatable(folder, tmp_path
     assert {name: gzip.decompress(text) for name, text in first.items()} == {
         f"{name}.gz": text for name, text in plain.items()
     }
+
+
+def test_zstd_files_hold_the_same_text_and_are_repeatable(folder, tmp_path):
+    first = contents(made(tmp_path / "first", "--compression", "zstd"))
+    assert contents(made(tmp_path / "second", "--compression", "zstd")) == first
+    assert {
+        name.removesuffix(".zst"): zstd.decompress(text) if name.endswith(".zst") else text
+        for name, text in first.items()
+    } == contents(folder)
+
+
+# --- csv --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def csv_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("csv"), "--format", "csv")
+
+
+@pytest.mark.parametrize(("format", "delimiter"), [("csv", ","), ("tsv", "\t")])
+def test_every_format_holds_the_same_records_in_files_of_the_same_names(
+    folder, tmp_path, format, delimiter
+):
+    other = contents(made(tmp_path, "--format", format))
+    usual = contents(folder)
+    assert other.pop("tenants.csv") == usual.pop("tenants.csv")
+    assert {name.replace(f".{format}", ".ndjson") for name in other} == set(usual)
+    for name, text in other.items():
+        records = parsed(usual[name.replace(f".{format}", ".ndjson")])
+        assert from_csv(_entity(name), text, delimiter) == records
+
+
+def from_csv(entity: Entity, text: bytes, delimiter: str = ",") -> list[Record]:
+    """The records of a CSV file, read by the standard library and valued by the declaration."""
+    header, *rows = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
+    return [
+        {name: _of_cell(entity, name, cell) for name, cell in zip(header, row, strict=True)}
+        for row in rows
+    ]
+
+
+def _of_cell(entity: Entity, name: str, cell: str) -> Any:
+    kind = Uuid() if name == "tenant_id" else entity.field(name).type
+    if isinstance(kind, Money | Integer | Boolean | JsonObject):
+        return json.loads(cell, parse_float=Decimal)
+    return cell or None
+
+
+def test_the_same_seed_gives_the_same_csv(csv_folder, tmp_path):
+    assert contents(made(tmp_path, "--format", "csv")) == contents(csv_folder)
+
+
+def test_every_csv_file_begins_with_the_declared_names(csv_folder):
+    for name, text in contents(csv_folder).items():
+        if name != "tenants.csv":
+            key, *others = _entity(name).field_names
+            assert text.partition(b"\n")[0].decode().split(",") == [key, "tenant_id", *others]
+
+
+def test_only_null_is_an_unquoted_empty_cell(csv_folder):
+    for (name, _), text in joined(csv_folder).items():
+        empty = [line for line in text.splitlines() if line.endswith(b",") or b",," in line]
+        assert len(empty) == (300 if name == "price_history" else 0)  # a product's open interval
+
+
+def test_a_csv_dataset_is_replaced_by_one_in_another_format(tmp_path):
+    made(tmp_path / "d", "--format", "csv", "--compress", seed=1)
+    made(tmp_path / "d", "--format", "tsv", "--compression", "zstd")
+    assert contents(made(tmp_path / "d")) == contents(made(tmp_path / "fresh"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "cell"),
+    [
+        (Text(9), None, b""),
+        (Text(9), b"null", b""),
+        (Text(9), b'""', b'""'),
+        (Text(9), rb'"a \"b\", \\"', b'"a ""b"", \\"'),
+        (Uuid(), b'"x"', b"x"),
+        (Boolean(), b"true", b"true"),
+        (Money(), b"NaN", b"NaN"),
+        (Integer(), b'"1_0"', b"1_0"),
+        (JsonObject(), rb'{"a":"\""}', rb'"{""a"":""\""""}"'),
+    ],
+)
+def test_a_value_is_spelled_by_its_type_in_csv(kind, value, cell):
+    assert formats.csv_cell(kind, value) == cell
+
+
+@given(text=st.text(st.characters(codec="utf-8")))
+def test_any_text_comes_back_from_its_csv_cell(text):
+    cell = formats.csv_cell(Text(9), json.dumps(text).encode())
+    assert next(csv.reader(io.StringIO(cell.decode(), newline="")), [""]) == [text]
+
+
+def test_a_text_that_csv_would_spell_differently_stops_the_generator():
+    names = dict.fromkeys(BY_NAME["customers"].field_names, b"")
+    columns = names | {"name": np.frombuffer(rb"a\nb", np.uint8).reshape(1, 4)}
+    with pytest.raises(ValueError, match="escapes"):
+        formats.FORMATS[FormatName.CSV].lines(Template(BY_NAME["customers"], b"t").records(columns))
 
 
 # --- names and sizes --------------------------------------------------------------------------
@@ -538,13 +618,13 @@ def test_instants_are_written_as_python_does():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--format", "csv"), "csv is not there yet"),
         (("--format", "xml"), "xml"),
+        (("--compress", "--compression", "zstd"), "--compression"),
         (("--preset", "huge"), "huge"),
         (("--chunk-size", "0"), "chunk-size"),
         (("--tenants", "0"), "tenants"),
         (("--until", "1970-01-01"), "1980-01-01"),
-        (("--upload",), "upload"),
+        (("--upload", "--api-key", "mine"), "--tenants 1"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name_with_exit_code_2(tmp_path, flags, said):
@@ -588,7 +668,9 @@ def test_another_seed_leaves_no_file_of_the_earlier_dataset(tmp_path):
     assert contents(made(tmp_path / "d")) == contents(made(tmp_path / "fresh"))
 
 
-@pytest.mark.parametrize("name", ["tenants.csv", "orders_mine.ndjson", "products.csv.gz"])
+@pytest.mark.parametrize(
+    "name", ["tenants.csv", "orders_mine.ndjson", "products.csv.gz", "orders.tsv", "orders.json"]
+)
 def test_data_files_of_somebody_else_are_neither_removed_nor_mixed_with(tmp_path, name):
     (tmp_path / name).write_text("mine")
     result = run(tmp_path)
@@ -633,7 +715,7 @@ def test_a_folder_that_cannot_be_written_ends_with_a_message(tmp_path):
 
 
 def test_an_interrupted_run_ends_with_130_and_discards_the_file_it_was_at(tmp_path, monkeypatch):
-    def interrupted(*arguments: Any) -> Iterator[cells.Cells]:
+    def interrupted(*arguments: Any) -> Iterator[Records]:
         yield next(original(*arguments))
         raise KeyboardInterrupt
 

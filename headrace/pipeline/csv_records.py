@@ -168,7 +168,7 @@ class CsvRecords:
             return "upsert" if name == "_op" else None
         if isinstance(kind, JsonObject):
             try:
-                return inspection.read_object(text)
+                return inspection.read_value(text)
             except inspection.Unreadable as unreadable:
                 faults += [_within(name, fault) for fault in unreadable.faults]
                 return inspection.FAULTY

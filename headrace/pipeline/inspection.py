@@ -150,7 +150,15 @@ class Unreadable(Exception):
 
 def read_object(text: str) -> dict[str, Any]:
     """A JSON object, its numbers as JsonNumber. Raises Unreadable."""
-    return _Reading(text).record()
+    value = read_value(text)
+    if not isinstance(value, dict):
+        raise Unreadable(_bad_json("expected a JSON object"))
+    return value
+
+
+def read_value(text: str) -> Any:
+    """Any JSON value, its numbers as JsonNumber. Raises Unreadable."""
+    return _Reading(text).value()
 
 
 class _Reading:
@@ -161,11 +169,11 @@ class _Reading:
         self._repeated: dict[str, None] = {}
         self._constants: list[JsonNumber] = []
 
-    def record(self) -> dict[str, Any]:
+    def value(self) -> Any:
         if _depth(self._text) > values.MAX_DEPTH:
             raise Unreadable(_bad_json(f"expected nesting of at most {values.MAX_DEPTH}"))
         try:
-            record = json.loads(
+            value = json.loads(
                 self._text,
                 parse_int=JsonNumber,
                 parse_float=JsonNumber,
@@ -174,23 +182,22 @@ class _Reading:
             )
         except ValueError as error:
             raise Unreadable(_bad_json(_syntax(error))) from None
-        return self._sound(record)
+        return self._sound(value)
 
-    def _sound(self, record: Any) -> dict[str, Any]:
-        if not isinstance(record, dict):
-            raise Unreadable(_bad_json("expected a JSON object"))
+    def _sound(self, value: Any) -> Any:
         if self._repeated:
             message = "expected every key once"
             raise Unreadable(
                 *(Fault(RejectCode.DUPLICATE_KEY, key, "", message) for key in self._repeated)
             )
         if self._constants:
-            found = {values.shown_key(key): value for key, value in self._not_finite(record)}
+            found = {values.shown_key(key): number for key, number in self._not_finite(value)}
             raise Unreadable(*starmap(_no_number, found.items()))
-        return record
+        return value
 
-    def _not_finite(self, record: dict[str, Any]) -> Iterator[tuple[str, JsonNumber]]:
+    def _not_finite(self, value: Any) -> Iterator[tuple[str, JsonNumber]]:
         """The first fields that hold a constant; without a name if it stands deeper."""
+        record = value if isinstance(value, dict) else {}
         numbers = ((key, value) for key, value in record.items() if isinstance(value, JsonNumber))
         own = ((key, value) for key, value in numbers if value in _CONSTANTS)
         first = next(own, ("", self._constants[0]))

@@ -20,6 +20,7 @@ from headrace.synth.cells import (
     whole,
 )
 from headrace.synth.plan import Plan
+from headrace.synth.records import Records
 from headrace.synth.vocabulary import LOCALES, NAMES_PER_LOCALE, Vocabulary
 
 LOCALE_WEIGHTS = (5, *(1 for _ in LOCALES[1:]))
@@ -70,7 +71,7 @@ def _emails(rng: np.random.Generator, words: Vocabulary, first: Integers, last: 
     return joined(count, given, b".", family, number, b"@", domain)
 
 
-def blocks(plan: Plan, customers: Customers) -> Iterator[Cells]:
+def blocks(plan: Plan, customers: Customers) -> Iterator[Records]:
     """The customers' records, block by block."""
     rng = plan.stream("customer details")
     template = plan.template(CUSTOMERS)
@@ -85,7 +86,8 @@ def blocks(plan: Plan, customers: Customers) -> Iterator[Cells]:
                 "email": pick(customers.emails, chosen),
                 "metadata": _metadata(rng, plan.words, rows),
                 "created_at": timestamps(created),
-            }
+            },
+            spared=draws.is_popular(chosen, plan.sizes.customers),
         )
 
 

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -17,17 +17,22 @@ from headrace.entities.products import PRODUCTS
 from headrace.entities.stock_events import STOCK_EVENTS
 from headrace.schema import Entity
 from headrace.synth import customers, folder, orders, price_history, products, stock_events
-from headrace.synth.cells import Cells, text_of, timestamps
-from headrace.synth.files import TENANTS, FileName, RecordFiles, write_whole
+from headrace.synth.cells import text_of, timestamps
+from headrace.synth.faults.inject import KINDS, Faults
+from headrace.synth.faults.kinds import Kind
+from headrace.synth.faults.truth import Truth
+from headrace.synth.files import TENANTS, FileName, Pen, PlainPen, RecordFiles, write_whole
+from headrace.synth.formats import FORMATS
 from headrace.synth.plan import Plan, plans
 from headrace.synth.progress import Progress, Summary
+from headrace.synth.records import Records
 from headrace.synth.settings import Settings
 
 TENANT_COLUMNS = ("tenant_id", "name", "api_key_hash", "created_at")
 
 
-def generate(settings: Settings, progress: Progress) -> Summary:
-    """Writes the dataset that the settings describe into their folder.
+def generate(settings: Settings, progress: Progress, kinds: Sequence[Kind] = KINDS) -> Summary:
+    """Writes the dataset that the settings describe into their folder, with faults of `kinds`.
 
     The same settings give the same bytes (with the same releases of numpy, Faker and zlib).
     Raises FolderError if the folder holds data files of anybody else, OSError if it cannot be
@@ -39,10 +44,23 @@ def generate(settings: Settings, progress: Progress) -> Summary:
     progress.wrote("tenants", len(tenants))
     size = write_whole(settings.folder / TENANTS, _tenants_csv(tenants))
     progress.finished(TENANTS, size, len(tenants))
-    for plan in tenants:
-        _write_tenant(settings, plan, progress)
+    if settings.faults:
+        _write_with_faults(settings, tenants, progress, kinds)
+    else:
+        for plan in tenants:
+            _write_tenant(settings, plan, progress, lambda entity: PlainPen())
     folder.write_manifest(settings.folder, _manifest(settings, tenants, complete=True))
     return progress.summary()
+
+
+def _write_with_faults(
+    settings: Settings, tenants: Sequence[Plan], progress: Progress, kinds: Sequence[Kind]
+) -> None:
+    with Truth(settings.folder) as truth:
+        faults = Faults(settings.faults, FORMATS[settings.format], truth, kinds)
+        for plan in tenants:
+            _write_tenant(settings, plan, progress, faults.of_tenant(plan).pen)
+    progress.spoilt(truth.counts)
 
 
 def _announce(settings: Settings, cleared: folder.Cleared | None, progress: Progress) -> None:
@@ -76,11 +94,13 @@ def _tenants_csv(tenants: Sequence[Plan]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_tenant(settings: Settings, plan: Plan, progress: Progress) -> None:
+def _write_tenant(
+    settings: Settings, plan: Plan, progress: Progress, pen: Callable[[Entity], Pen]
+) -> None:
     def files(entity: Entity, chunked: bool = True) -> RecordFiles:
         chunk_size = settings.chunk_size if chunked else None
-        name = FileName(entity.name, plan.tenant_id, settings.compress)
-        return RecordFiles(settings.folder, name, chunk_size, progress)
+        name = FileName(entity, plan.tenant_id, FORMATS[settings.format], settings.compression)
+        return RecordFiles(settings.folder, name, chunk_size, progress, pen(entity))
 
     buyers, goods = customers.draw(plan), products.draw(plan)
     _write(files(CUSTOMERS, chunked=False), customers.blocks(plan, buyers))
@@ -93,7 +113,7 @@ def _write_tenant(settings: Settings, plan: Plan, progress: Progress) -> None:
             item_files.write(item_records)
 
 
-def _write(files: RecordFiles, blocks: Iterable[Cells]) -> None:
+def _write(files: RecordFiles, blocks: Iterable[Records]) -> None:
     with files:
         for records in blocks:
             files.write(records)

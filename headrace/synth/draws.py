@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.synth.cells import Integers
 
@@ -45,6 +46,11 @@ def popular(rng: np.random.Generator, population: int, size: int) -> Integers:
     a search in cumulated weights takes 150. The first of 500,000 gets 1.3 % of the draws.
     """
     return (population * rng.random(size) ** 3).astype(np.int64)
+
+
+def is_popular(ranks: Integers, population: int) -> NDArray[np.bool_]:
+    """Whether ranks are among the first tenth, which gets 46 % of what `popular` draws."""
+    return ranks < population // 10
 
 
 def ascending(rng: np.random.Generator, firsts: Integers, last: int, per_row: int) -> Integers:

@@ -18,12 +18,16 @@ from typing import TypedDict
 import orjson
 
 from headrace.entities import BY_NAME, entity_of_file
-from headrace.synth.files import TENANTS, unfinished, write_whole
+from headrace.synth.faults.truth import TRUTH
+from headrace.synth.files import COMPRESSED, TENANTS, unfinished, write_whole
+from headrace.synth.formats import ENDINGS
 
 MANIFEST = ".headrace-dataset.json"
-_LOADABLE = re.compile(r".*\.(ndjson|jsonl|csv|parquet)(\.(gz|zst))?", re.IGNORECASE)
+_LOADABLE = re.compile(r".*\.(ndjson|jsonl|json|csv|tsv|parquet)(\.(gz|zst))?", re.IGNORECASE)
+_ENTITIES, _ENDINGS = "|".join(BY_NAME), "|".join(map(re.escape, ENDINGS))
+_COMPRESSED = "|".join(map(re.escape, COMPRESSED.values()))
 _OWN = re.compile(
-    rf"\.?({'|'.join(BY_NAME)})_([0-9a-f-]{{36}})(_chunk_\d{{4,}})?\.ndjson(\.gz)?(\.part)?"
+    rf"\.?({_ENTITIES})_([0-9a-f-]{{36}})(_chunk_\d{{4,}})?({_ENDINGS})({_COMPRESSED})(\.part)?"
 )
 
 
@@ -91,7 +95,7 @@ def _own_files(names: Iterable[str], manifest: Manifest | None) -> set[str]:
     if manifest is None:
         return set()
     tenants = set(manifest["tenants"])
-    fixed = {TENANTS, unfinished(TENANTS), unfinished(MANIFEST)}
+    fixed = {TENANTS, TRUTH, *map(unfinished, (TENANTS, TRUTH, MANIFEST))}
     return {name for name in names if name in fixed or _tenant_of(name) in tenants}
 
 
@@ -101,7 +105,7 @@ def _tenant_of(name: str) -> str | None:
 
 
 def _is_data(name: str) -> bool:
-    known = name == TENANTS or entity_of_file(name) is not None
+    known = name in (TENANTS, TRUTH) or entity_of_file(name) is not None
     return known and _LOADABLE.fullmatch(name) is not None
 
 

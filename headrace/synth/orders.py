@@ -27,6 +27,7 @@ from headrace.synth.cells import (
 from headrace.synth.customers import Customers
 from headrace.synth.plan import Plan
 from headrace.synth.products import Products
+from headrace.synth.records import Records
 
 KIND_WEIGHTS = draws.weights_of(KINDS, {"sale": 95, "return": 4, "adjustment": 1})
 KIND_POOL = json_pool(KINDS)
@@ -83,7 +84,9 @@ class Lines:
     totals: Integers  #: cents, one an order
 
 
-def blocks(plan: Plan, customers: Customers, products: Products) -> Iterator[tuple[Cells, Cells]]:
+def blocks(
+    plan: Plan, customers: Customers, products: Products
+) -> Iterator[tuple[Records, Records]]:
     """The records of the orders and of all their lines, block by block, in order of date."""
     rng = plan.stream("orders")
     dates = _dates(rng, plan)
@@ -141,7 +144,7 @@ def _signs(rng: np.random.Generator, kinds: Integers) -> Integers:
 
 def _orders(
     rng: np.random.Generator, plan: Plan, customers: Customers, heads: Heads, totals: Integers
-) -> Cells:
+) -> Records:
     rows = len(heads.ids)
     customer = draws.popular(rng, len(customers.ids), rows)
     placed = timestamps(heads.dates)
@@ -180,7 +183,7 @@ def _payloads(rng: np.random.Generator, rows: int) -> Cells:
 
 def _items(
     rng: np.random.Generator, plan: Plan, products: Products, order_ids: Cells, lines: Lines
-) -> Cells:
+) -> Records:
     return plan.template(ORDER_ITEMS).records(
         {
             "order_item_id": uuids(rng, len(lines.order)),

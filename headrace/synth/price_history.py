@@ -7,10 +7,7 @@ import numpy as np
 from headrace.entities.price_history import PRICE_HISTORY
 from headrace.synth import draws
 from headrace.synth.cells import (
-    Cells,
     Integers,
-    either,
-    joined,
     money,
     pick,
     timestamps,
@@ -18,12 +15,12 @@ from headrace.synth.cells import (
 )
 from headrace.synth.plan import Plan
 from headrace.synth.products import Products
-from headrace.synth.records import Json
+from headrace.synth.records import OrNull, Records
 
 CHANGES = (0.88, 1.10)  #: a price divided by the one after it: prices rise a little on the whole
 
 
-def blocks(plan: Plan, products: Products) -> Iterator[Cells]:
+def blocks(plan: Plan, products: Products) -> Iterator[Records]:
     """The records of all products' intervals, product by product, each in order of time."""
     rng = plan.stream("price history")
     template = plan.template(PRICE_HISTORY)
@@ -60,7 +57,6 @@ def _prices(rng: np.random.Generator, current: Integers, per_product: int) -> In
     return np.maximum(1, np.rint(current[:, None] * backwards)).astype(np.int64)
 
 
-def _or_null(ends: Integers, open_ones: int) -> Json:
-    """The ends as JSON strings, null for every `open_ones`-th, which is a product's last."""
-    closed = np.arange(1, len(ends) + 1) % open_ones != 0
-    return Json(either(closed, joined(len(ends), b'"', timestamps(ends), b'"'), b"null"))
+def _or_null(ends: Integers, open_ones: int) -> OrNull:
+    """The ends, null for every `open_ones`-th, which is a product's last."""
+    return OrNull(timestamps(ends), np.arange(1, len(ends) + 1) % open_ones != 0)

@@ -21,6 +21,7 @@ from headrace.synth.cells import (
     whole,
 )
 from headrace.synth.plan import Plan
+from headrace.synth.records import Records
 from headrace.synth.vocabulary import CATEGORIES, NOUNS_PER_CATEGORY, Vocabulary
 
 CATEGORY_WEIGHTS = (20, 18, 12, 10, 9, 9, 7, 6, 5, 4)
@@ -70,11 +71,12 @@ def _prices(rng: np.random.Generator, categories: Integers) -> Integers:
     return (units - 1) * 100 + np.where(units == 1, 99, endings)
 
 
-def blocks(plan: Plan, products: Products) -> Iterator[Cells]:
+def blocks(plan: Plan, products: Products) -> Iterator[Records]:
     """The products' records, block by block."""
     rng = plan.stream("product details")
     template = plan.template(PRODUCTS)
     category_ids = as_pool(uuids(rng, len(CATEGORIES)))
+    ranks = np.argsort(products.ranking)
     numbers = _numbers_within_category(products.categories)
     for block in draws.blocks(plan.sizes.products):
         categories = products.categories[block]
@@ -88,7 +90,8 @@ def blocks(plan: Plan, products: Products) -> Iterator[Cells]:
                 "category_id": pick(category_ids, categories),
                 "active": pick(ACTIVE, draws.weighted(rng, ACTIVE_WEIGHTS, rows)),
                 "created_at": timestamps(products.created[block]),
-            }
+            },
+            spared=draws.is_popular(ranks[block], plan.sizes.products),
         )
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 EVERY = 2.0  #: seconds between two lines
@@ -10,11 +11,15 @@ EVERY = 2.0  #: seconds between two lines
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run made. Seconds are on the clock, CPU seconds those of this process."""
+    """What a run made. Seconds are on the clock, CPU seconds those of this process.
+
+    `faults` counts the lines that the truth file tells of, by fault.
+    """
 
     rows: dict[str, int]
     files: int
     bytes: int
+    faults: dict[str, int]
     seconds: float
     cpu_seconds: float
 
@@ -40,6 +45,7 @@ class Progress:
         self._rows: Counter[str] = Counter()
         self._files = 0
         self._bytes = 0
+        self._faults: dict[str, int] = {}
         self._started = self._told = time.perf_counter()
         self._cpu_started = time.process_time()
         self._told_rows = 0
@@ -60,11 +66,15 @@ class Progress:
         if self._verbose:
             self.say(f"{name}: {rows:,} rows, {size:,} bytes")
 
+    def spoilt(self, faults: Mapping[str, int]) -> None:
+        self._faults = dict(faults)
+
     def summary(self) -> Summary:
         return Summary(
             rows=dict(self._rows),
             files=self._files,
             bytes=self._bytes,
+            faults=self._faults,
             seconds=time.perf_counter() - self._started,
             cpu_seconds=time.process_time() - self._cpu_started,
         )

@@ -1,68 +1,111 @@
-"""From an entity's declaration to the text of its records."""
+"""A block of records as columns of their entity; formats.py spells them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from headrace.schema import Entity, Text, Timestamp, Uuid
-from headrace.synth.cells import Cells, joined
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.schema import Entity, FieldType, Text, Timestamp, Uuid
+from headrace.synth.cells import Cells, as_pool, text_of
+
+TENANT = "tenant_id"
+Mask: TypeAlias = NDArray[np.bool_]  #: shape (rows,)
 
 
-class Json(NamedTuple):
-    """Cells that hold whole JSON values and are written as they are, whatever the field's type."""
+class OrNull(NamedTuple):
+    """Cells of which only the `present` ones are values; the others are null."""
 
     cells: Cells
+    present: Mask
 
 
-Column: TypeAlias = Cells | bytes | Json  #: bytes: the same value in every record
+#: Values without their quotes, text as it stands within a JSON string, objects as JSON.
+#: Bytes are the same value in every record.
+Column: TypeAlias = Cells | bytes | OrNull
+Record: TypeAlias = Mapping[str, bytes]  #: the JSON spelling of each value; absent keys have none
+_IN_JSON_STRINGS = Uuid | Text | Timestamp
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """One record a row. `spared` marks those that very many others refer to."""
+
+    entity: Entity
+    columns: Mapping[str, Column]
+    spared: Mask | None = None
+
+    def __len__(self) -> int:
+        for column in self.columns.values():
+            if isinstance(column, OrNull):
+                return len(column.cells)
+            if not isinstance(column, bytes):
+                return len(column)
+        raise ValueError("records need at least one column that is not constant")
+
+    def record(self, row: int) -> Record:
+        """The JSON spelling of each value of a row."""
+        return {name: self._value(name, kind, row) for name, kind in self.types.items()}
+
+    def keys(self, name: str, rows: slice) -> list[bytes]:
+        """The ids in a column, one for each of the rows; empty for null."""
+        column = self.columns[name]
+        if isinstance(column, bytes):
+            return [column] * len(range(len(self))[rows])
+        if isinstance(column, OrNull):
+            column = np.where(column.present[:, None], column.cells, 0).astype(np.uint8)
+        found: list[bytes] = as_pool(column[rows]).tolist()
+        return found
+
+    def _value(self, name: str, kind: FieldType, row: int) -> bytes:
+        column = self.columns[name]
+        if isinstance(column, OrNull):
+            if not column.present[row]:
+                return b"null"
+            column = column.cells
+        text = column if isinstance(column, bytes) else text_of(column[row])
+        return json_value(kind, text)
+
+    @property
+    def types(self) -> Mapping[str, FieldType]:
+        """The type of each column, in the order in which records have them."""
+        return types_of(self.entity)
+
+
+def types_of(entity: Entity) -> dict[str, FieldType]:
+    """The type of each key of a generated record: the declared fields, `tenant_id` after the id."""
+    key, *others = entity.fields
+    own = {key.name: key.type, TENANT: Uuid()}
+    return own | {field.name: field.type for field in others}
+
+
+def is_in_quotes(kind: FieldType) -> bool:
+    """Whether values of this type are JSON strings."""
+    return isinstance(kind, _IN_JSON_STRINGS)
+
+
+def json_value(kind: FieldType, text: bytes) -> bytes:
+    """A value with the quotes that JSON wants."""
+    return b'"%s"' % text if is_in_quotes(kind) else text
 
 
 class Template:
-    """The records of one entity and tenant: the declared fields, `tenant_id` after the key."""
+    """The records of one entity and tenant."""
 
     def __init__(self, entity: Entity, tenant_id: bytes) -> None:
         self._entity = entity
         self._tenant_id = tenant_id
-        key, *others = entity.field_names
-        self._names = (key, "tenant_id", *others)
 
-    def records(self, columns: Mapping[str, Column]) -> Cells:
-        """A block of records, one a row, each ended by a line feed.
+    def records(self, columns: Mapping[str, Column], spared: Mask | None = None) -> Records:
+        """A block of records from one column for every field of the entity, all of one length.
 
-        `columns` holds one column for every field of the entity, all of the same length.
         Raises ValueError if a field is left out or unknown.
         """
-        self._check(columns)
-        parts: list[bytes | Cells] = []
-        for name in self._names:
-            value = self._tenant_id if name == "tenant_id" else columns[name]
-            parts += self._member(name, value)
-        return joined(_rows(columns), b"{", *parts[1:], b"}\n")
-
-    def _member(self, name: str, value: Column) -> list[bytes | Cells]:
-        start = b'"%s":' % name.encode()
-        if isinstance(value, Json):
-            return [b",", start, value.cells]
-        quote = b'"' if self._is_quoted(name) else b""
-        return [b",", start + quote, value, quote]
-
-    def _is_quoted(self, name: str) -> bool:
-        if name == "tenant_id":
-            return True
-        return isinstance(self._entity.field(name).type, Uuid | Text | Timestamp)
-
-    def _check(self, columns: Mapping[str, Column]) -> None:
         differing = set(columns) ^ set(self._entity.field_names)
         if differing:
             raise ValueError(
                 f"{self._entity.name}: the generator and the declaration differ in "
                 f"{', '.join(sorted(differing))}"
             )
-
-
-def _rows(columns: Mapping[str, Column]) -> int:
-    for column in columns.values():
-        if isinstance(column, Json):
-            return len(column.cells)
-        if not isinstance(column, bytes):
-            return len(column)
-    raise ValueError("records need at least one column that is not constant")
+        return Records(self._entity, {**columns, TENANT: self._tenant_id}, spared)

@@ -15,11 +15,20 @@ class Preset(StrEnum):
     LARGE = "large"
 
 
-class Format(StrEnum):
-    """How records are written."""
+class FormatName(StrEnum):
+    """How records are written; formats.py spells each."""
 
     NDJSON = "ndjson"
     CSV = "csv"
+    TSV = "tsv"
+
+
+class Compression(StrEnum):
+    """How whole files are compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class Settings:
     """A whole order to the generator.
 
     `until` is the day before which everything happens; orders fill the two years before it.
-    `chunk_size` is in records.
+    `chunk_size` is in records, `faults` the share of them that are spoilt.
     """
 
     folder: Path
@@ -55,4 +64,6 @@ class Settings:
     seed: int = 42
     until: date = date(2024, 1, 1)
     chunk_size: int = 10_000
-    compress: bool = False
+    compression: Compression = Compression.NONE
+    format: FormatName = FormatName.NDJSON
+    faults: float = 0

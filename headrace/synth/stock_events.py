@@ -8,7 +8,6 @@ import orjson
 from headrace.entities.stock_events import STOCK_EVENTS
 from headrace.synth import draws
 from headrace.synth.cells import (
-    Cells,
     Integers,
     Pool,
     json_pool,
@@ -21,6 +20,7 @@ from headrace.synth.cells import (
 )
 from headrace.synth.plan import Plan
 from headrace.synth.products import Products
+from headrace.synth.records import Records
 from headrace.synth.vocabulary import Vocabulary
 
 SOURCES: Mapping[str, int] = {"receipt": 18, "sale": 66, "adjustment": 6, "return": 10}
@@ -39,7 +39,7 @@ RETURNED = (1, 3)
 FOUND_OR_LOST = (-5, 5)  #: 0 becomes 5
 
 
-def blocks(plan: Plan, products: Products) -> Iterator[Cells]:
+def blocks(plan: Plan, products: Products) -> Iterator[Records]:
     """The records of all products' events, product by product, each in order of time."""
     per_product = plan.sizes.stock_events_per_product
     if not per_product:
