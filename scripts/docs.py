@@ -244,8 +244,8 @@ def _codes(texts: Iterable[str]) -> str:
 
 
 _FAULTS_INTRO = """\
-What `headrace generate --faults` does to lines ([DATA_GENERATION.md](DATA_GENERATION.md)). Where two codes
-are named, the first is that of NDJSON and the second that of CSV."""
+What `headrace generate --faults` does to lines ([DATA_GENERATION.md](DATA_GENERATION.md)). Where
+two codes are named, the first is that of NDJSON and the second that of CSV."""
 
 
 def faults_page() -> Lines:
