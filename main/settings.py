@@ -14,10 +14,20 @@ from apps.core import logs
 from main import databases
 
 ROOT = Path(__file__).resolve().parent.parent
+USUAL_PARTITIONS, MOST_PARTITIONS = 8, 256
 
 
 def _flag(name: str, default: bool) -> bool:
     return os.environ.get(name, str(default)).strip().lower() in ("1", "true", "yes", "on")
+
+
+def _partitions(text: str) -> int:
+    """0 for none; a number, or "on" for the usual one."""
+    numbers = {"": "0", "off": "0", "on": str(USUAL_PARTITIONS)}
+    number = numbers.get(text, text)
+    if not number.isdecimal() or int(number) > MOST_PARTITIONS:
+        sys.exit(f"HEADRACE_PARTITIONS must be off, on or a number up to {MOST_PARTITIONS}")
+    return int(number)
 
 
 def _secret(home: Path) -> str:
@@ -113,6 +123,8 @@ HEADRACE_DEMO_KEYS = _flag("HEADRACE_DEMO_KEYS", default=not PRODUCTION)
 HEADRACE_METRICS_TOKEN = os.environ.get("HEADRACE_METRICS_TOKEN", "")
 # The role that serves and works under row-level security on PostgreSQL.
 HEADRACE_DB_ROLE = os.environ.get("HEADRACE_DB_ROLE", "headrace_app")
+# Partitions by tenant of each target table, when the first migrate makes them (PostgreSQL).
+HEADRACE_PARTITIONS = _partitions(os.environ.get("HEADRACE_PARTITIONS", "off").strip().lower())
 HEADRACE_MAX_BODY_BYTES = int(os.environ.get("HEADRACE_MAX_BODY_BYTES", 10 << 30))
 HEADRACE_MAX_WHOLE_ROWS = int(os.environ.get("HEADRACE_MAX_WHOLE_ROWS", 200_000))
 HEADRACE_MAX_WHOLE_BYTES = int(os.environ.get("HEADRACE_MAX_WHOLE_BYTES", 128 << 20))
