@@ -25,7 +25,8 @@ def counts() -> dict[str, int]:
         cursor.execute(
             "SELECT t.relname, count(i.inhrelid) FROM pg_class t"
             " LEFT JOIN pg_inherits i ON i.inhparent = t.oid"
-            " WHERE t.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) name) GROUP BY t.relname",
+            " WHERE t.oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) name)"
+            " GROUP BY t.relname",
             [list(BY_NAME)],
         )
         return dict(cursor.fetchall())

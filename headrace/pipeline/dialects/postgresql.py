@@ -71,11 +71,12 @@ class PostgreSQL:
 
     def table_statements(self, entity: Entity) -> list[str]:
         columns = [f"{TENANT} uuid NOT NULL", *map(_column, entity.fields)]
-        columns += [f"{SEQUENCE} bigint NOT NULL", *tables.constraints(entity, self._parents)]
+        columns += [f"{SEQUENCE} bigint NOT NULL"]
+        columns += tables.constraints(entity, self._parents, refers=not self._count)
         body = ",\n    ".join(columns)
         return [
             self._table(entity.name, body),
-            *self._partitions(entity.name),
+            *self._partitions(entity),
             *(_index(entity, index) for index in entity.indexes if not index.optional),
             *tables.interval_indexes(entity),
             *self.guard_statements(entity.name),
@@ -86,12 +87,19 @@ class PostgreSQL:
         cut = f" PARTITION BY HASH ({TENANT})" if self._count else ""
         return f"CREATE TABLE {name} (\n    {body}\n){cut}"
 
-    def _partitions(self, name: str) -> Iterator[str]:
-        """Who queries a partition by its own name is not bound by the policy of the table."""
+    def _partitions(self, entity: Entity) -> Iterator[str]:
+        """A tenant is in the partition of the same number in every table, so partitions refer to
+        partitions. That says no less, and a reference to the whole would look for the partition
+        at each row: an order line took a fifth longer.
+
+        Who queries a partition by its own name is not bound by the policy of the whole.
+        """
         for number in range(self._count):
-            partition = f"{name}_p{number}"
-            place = f"MODULUS {self._count}, REMAINDER {number}"
-            yield f"CREATE TABLE {partition} PARTITION OF {name} FOR VALUES WITH ({place})"
+            partition = f"{entity.name}_p{number}"
+            refers = ",\n    ".join(tables.references(entity, self._parents, f"_p{number}"))
+            body = f" (\n    {refers}\n)" if refers else ""
+            place = f"WITH (MODULUS {self._count}, REMAINDER {number})"
+            yield f"CREATE TABLE {partition} PARTITION OF {entity.name}{body} FOR VALUES {place}"
             yield from self.guard_statements(partition)
 
     def setting_statements(self, entity: Entity) -> list[str]:
