@@ -26,17 +26,18 @@ Rates = dict[str, float]  #: rows a second by table and kind of load
 def main() -> None:
     options = _options()
     data = dataset.pinned(options.share)
-    whole, cut, brin = [], [], ""
+    found: dict[int, list[Rates]] = {0: [], PARTITIONS: []}
+    brin = ""
     with databases.server() as url:
-        for _ in range(options.rounds):
-            whole.append(_rates(url, data, 0)[0])
-            rates, brin = _rates(url, data, PARTITIONS)
-            cut.append(rates)
+        for number in range(options.rounds):
+            for partitions in sorted(found, reverse=number % 2 == 1):  # nobody is always first
+                rates, brin = _rates(url, data, partitions)
+                found[partitions].append(rates)
     print(f"{data.rows:,} rows, medians of {options.rounds} interleaved rounds, rows/s")
-    for name in whole[0]:
-        one, other = (median(rates[name] for rates in found) for found in (whole, cut))
-        print(f"{name:<24} whole {one:>9,.0f}, {PARTITIONS} partitions {other:>9,.0f}", end="")
-        print(f" ({other / one - 1:+.0%})")
+    for name in found[0][0]:
+        whole, cut = (median(rates[name] for rates in found[kind]) for kind in (0, PARTITIONS))
+        print(f"{name:<24} whole {whole:>9,.0f}, {PARTITIONS} partitions {cut:>9,.0f}", end="")
+        print(f" ({cut / whole - 1:+.0%})")
     print(brin)
 
 
@@ -46,10 +47,11 @@ def _rates(url: str, data: Dataset, partitions: int) -> tuple[Rates, str]:
         databases.checkpoint(url)
         rates = {}
         for kind, first_number in (("first load", 1), ("unchanged", 1_000)):
-            for entity in dataset.ENTITIES:
-                seconds = _land(database, data, entity, first_number)
-                rates[f"{entity}, {kind}"] = data.counts[entity] / seconds
-        return rates, _brin(database) if partitions else ""
+            spent = {name: _land(database, data, name, first_number) for name in dataset.ENTITIES}
+            for name, seconds in spent.items():
+                rates[f"{name}, {kind}"] = data.counts[name] / seconds
+            rates[f"all, {kind}"] = data.rows / sum(spent.values())
+        return rates, _brin(database)
 
 
 def _land(database: road.Database, data: Dataset, entity: str, first_number: int) -> float:
