@@ -2,8 +2,9 @@
 
 Loads the pinned files into fresh databases in turn, one whose target tables are whole and one with
 8 partitions, through the engine's promotion over one connection: a first load, and the same files
-again. Prints rows a second by table (promotion only; pass A is the same for both), and how little
-of a table a BRIN index on `order_date` would let a query skip.
+again. Prints microseconds of CPU a row, of this process and of the server's (promotion only; pass A
+is the same for both), because neighbours on the machine disturb those least; and how little of a
+table a BRIN index on `order_date` would let a query skip.
 """
 
 import argparse
@@ -20,42 +21,42 @@ from tests import road
 
 PARTITIONS = 8
 BRIN_PAGES = 16
-Rates = dict[str, float]  #: rows a second by table and kind of load
+Costs = dict[str, float]  #: microseconds of CPU a row by table and kind of load
 
 
 def main() -> None:
     options = _options()
     data = dataset.pinned(options.share)
-    found: dict[int, list[Rates]] = {0: [], PARTITIONS: []}
+    found: dict[int, list[Costs]] = {0: [], PARTITIONS: []}
     brin = ""
     with databases.server() as url:
         for number in range(options.rounds):
             for partitions in sorted(found, reverse=number % 2 == 1):  # nobody is always first
-                rates, brin = _rates(url, data, partitions)
-                found[partitions].append(rates)
-    print(f"{data.rows:,} rows, medians of {options.rounds} interleaved rounds, rows/s")
+                costs, brin = _costs(url, data, partitions)
+                found[partitions].append(costs)
+    print(f"{data.rows:,} rows, medians of {options.rounds} interleaved rounds, µs of CPU a row")
     for name in found[0][0]:
-        whole, cut = (median(rates[name] for rates in found[kind]) for kind in (0, PARTITIONS))
-        print(f"{name:<24} whole {whole:>9,.0f}, {PARTITIONS} partitions {cut:>9,.0f}", end="")
+        whole, cut = (median(costs[name] for costs in found[kind]) for kind in (0, PARTITIONS))
+        print(f"{name:<24} whole {whole:>5.1f}, {PARTITIONS} partitions {cut:>5.1f}", end="")
         print(f" ({cut / whole - 1:+.0%})")
     print(brin)
 
 
-def _rates(url: str, data: Dataset, partitions: int) -> tuple[Rates, str]:
+def _costs(url: str, data: Dataset, partitions: int) -> tuple[Costs, str]:
     with road.postgresql_database(url, partitions) as database:
         database.tenant = data.tenant
         databases.checkpoint(url)
-        rates = {}
+        costs = {}
         for kind, first_number in (("first load", 1), ("unchanged", 1_000)):
             spent = {name: _land(database, data, name, first_number) for name in dataset.ENTITIES}
             for name, seconds in spent.items():
-                rates[f"{name}, {kind}"] = data.counts[name] / seconds
-            rates[f"all, {kind}"] = data.rows / sum(spent.values())
-        return rates, _brin(database)
+                costs[f"{name}, {kind}"] = seconds / data.counts[name] * 1e6
+            costs[f"all, {kind}"] = sum(spent.values()) / data.rows * 1e6
+        return costs, _brin(database)
 
 
 def _land(database: road.Database, data: Dataset, entity: str, first_number: int) -> float:
-    """The seconds in which an entity's rows were promoted, a segment a transaction."""
+    """The seconds of CPU in which an entity's rows were promoted, a segment a transaction."""
     seconds, size = 0.0, database.dialect.segment_rows
     for number, path in enumerate(data.files(entity), first_number):
         load = dataset.load_of(path, data.tenant, number)
@@ -63,13 +64,19 @@ def _land(database: road.Database, data: Dataset, entity: str, first_number: int
             rows = verify(load, Path(folder), lambda _: None).rows.read()
         for start in range(0, len(rows.rows), size):
             part = type(rows)(rows.index[start : start + size], rows.rows[start : start + size])
-            started = time.perf_counter()
+            started = _cpu(database)
             with database.transaction() as connection:
                 promotion.promote(connection, database.dialect, load, part)
-            seconds += time.perf_counter() - started
+            seconds += _cpu(database) - started
     with database.transaction() as connection:
         connection.cursor().execute(f"ANALYZE {entity}")
     return seconds
+
+
+def _cpu(database: road.Database) -> float:
+    """Seconds of CPU that this process and its backend have used; the server is on this host."""
+    backend = Path(f"/proc/{database.connection.info.backend_pid}/schedstat")
+    return time.process_time() + int(backend.read_text().split()[0]) / 1e9
 
 
 def _brin(database: road.Database) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from tests import service
+from tests import browser, service
 from tests.conftest import DIALECTS
 from tests.road import ndjson
 from tests.service import Merchant, Service
@@ -72,10 +72,10 @@ def operator(running_service: Service) -> Browser:
     """Somebody who is logged in and may do everything."""
     name = f"operator-{uuid4().hex[:8]}"
     add_user(running_service, name)
-    browser = Browser(running_service)
-    answer = browser.login(name)
+    person = Browser(running_service)
+    answer = person.login(name)
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
-    return browser
+    return person
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +206,8 @@ def test_the_login_does_not_say_who_exists(running_service, operator):
 
 
 def test_a_form_without_its_token_is_refused_with_a_page(running_service, operator):
-    for browser in (httpx2.Client(base_url=running_service.url), operator.http):
-        answer = browser.post("/admin/login/", data={"username": "x", "password": "y"})
+    for client in (httpx2.Client(base_url=running_service.url), operator.http):
+        answer = client.post("/admin/login/", data={"username": "x", "password": "y"})
         assert answer.status_code == 403
         assert answer.headers["Content-Type"].startswith("text/html")
 
@@ -344,11 +344,11 @@ def test_who_may_only_look_changes_nothing(running_service, shop):
 
 
 def test_the_documented_address_leads_to_the_login(running_service):
-    browser = httpx2.Client(base_url=running_service.url, follow_redirects=True)
-    answer = browser.get("/admin")
+    client = httpx2.Client(base_url=running_service.url, follow_redirects=True)
+    answer = client.get("/admin")
     assert (answer.status_code, answer.url.path) == (200, "/admin/login/")
     style = re.search(r'href="(/static/admin/css/base\.\w*\.?css)"', answer.text)[1]
-    assert browser.get(style).headers["Content-Type"].startswith("text/css")
+    assert client.get(style).headers["Content-Type"].startswith("text/css")
     assert answer.headers["X-Frame-Options"] == "DENY"
 
 
@@ -441,3 +441,34 @@ def test_in_production_cookies_are_secure_and_only_trusted_origins_log_in(produc
     session = next(one for one in answer.headers.get_list("Set-Cookie") if "sessionid" in one)
     assert {"Secure", "HttpOnly", "Path=/admin", "SameSite=Lax"} <= set(session.split("; "))
     assert PASSWORD not in production.log()
+
+
+def test_a_person_logs_in_and_renames_a_tenant_in_a_real_browser(running_service, tmp_path):
+    if browser.PROGRAM is None:
+        pytest.skip("NO CHROMIUM: the pages are tested through HTTP only")
+    name, tenant = f"person-{uuid4().hex[:8]}", running_service.add_tenant(name="Old name").tenant
+    add_user(running_service, name)
+    with browser.chromium(tmp_path) as page:
+        page.open(f"{running_service.url}/admin")
+        page.wait("document.querySelector('#login-form')")
+        page.evaluate(f"document.querySelector('#id_username').value = {name!r}")
+        page.evaluate(f"document.querySelector('#id_password').value = {PASSWORD!r}")
+        page.evaluate("document.querySelector('#login-form').submit()")
+        page.wait("location.pathname === '/admin/'")
+        styled = "getComputedStyle(document.querySelector('#header')).backgroundColor"
+        assert page.evaluate(styled) not in ("", "rgba(0, 0, 0, 0)")
+        page.evaluate("document.querySelector('a[href=\"/admin/tenants/tenant/\"]').click()")
+        page.wait("document.querySelector('#searchbar')")
+        page.evaluate(f"document.querySelector('#searchbar').value = '{tenant}'")
+        page.evaluate("document.querySelector('#changelist-search').submit()")
+        page.wait("location.search.includes('q=')")
+        page.wait("document.querySelectorAll('#result_list tbody th a').length === 1")
+        page.evaluate("document.querySelector('#result_list tbody th a').click()")
+        page.wait("document.querySelector('#id_name')")
+        assert page.evaluate("document.querySelector('#id_name').value") == "Old name"
+        page.evaluate("document.querySelector('#id_name').value = 'New name'")
+        page.evaluate("document.querySelector('input[name=_save]').click()")
+        page.wait("document.querySelector('.messagelist .success')")
+        page.wait("document.body.innerText.includes('New name')")
+        assert page.failures == []
+    assert len(ask(running_service, "SELECT 1 FROM tenants WHERE name = 'New name'")) == 1

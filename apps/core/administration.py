@@ -35,6 +35,7 @@ class Looking(admin.ModelAdmin):
     """Rows to look at. Whoever may change them may also run the page's actions."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     paginator = FewPages
     list_per_page = 50
     hidden: tuple[str, ...] = ()  # columns that are neither read nor shown
