@@ -90,7 +90,7 @@ class PostgreSQL:
     def _partitions(self, entity: Entity) -> Iterator[str]:
         """A tenant is in the partition of the same number in every table, so partitions refer to
         partitions. That says no less, and a reference to the whole would look for the partition
-        at each row: an order line took a fifth longer.
+        at each row.
 
         Who queries a partition by its own name is not bound by the policy of the whole.
         """
