@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
@@ -359,6 +360,28 @@ def test_what_is_not_there_is_a_page_here_and_a_problem_elsewhere(running_servic
     elsewhere = running_service.request("GET", "/nowhere")
     assert elsewhere.headers["Content-Type"] == "application/problem+json"
     assert running_service.request("POST", "/nowhere").json()["code"] == "not_found"
+
+
+SESSIONS = """
+from datetime import timedelta
+from django.contrib.sessions.models import Session
+from django.utils.timezone import now
+from apps.core import jobs, retention
+Session.objects.create(session_key="NAME", session_data="", expire_date=now() - timedelta(1))
+jobs.enqueue(retention.CLEANUP, retention.SUBJECT, retention.NOBODY)
+"""
+
+
+def test_expired_sessions_are_cleaned_up(running_service, operator):
+    name = uuid4().hex
+    running_service.manage("shell", "-v", "0", "-c", SESSIONS.replace("NAME", name))
+    left = f"SELECT count(*) FROM django_session WHERE session_key = '{name}'"
+    for _ in range(200):
+        if ask(running_service, left) == [(0,)]:
+            break
+        time.sleep(0.1)
+    assert ask(running_service, left) == [(0,)]
+    assert operator.get("/admin/").status_code == 200
 
 
 QUERIES = """
