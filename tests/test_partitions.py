@@ -12,6 +12,7 @@ from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import psycopg
 import pytest
+from psycopg import errors
 
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import dialects
@@ -100,6 +101,43 @@ def test_a_partition_by_its_own_name_shows_even_its_owner_one_tenant_only(
         database.tenant = uuid4()
         with database.transaction() as connection:
             assert connection.execute(query).fetchone() == (0,)
+
+
+def test_references_hold_in_every_partition(postgresql_server: str):
+    """Those between partitions of one number: a tenant is in the same one of every table."""
+    with road.postgresql_database(postgresql_server, COUNT) as database:
+        connection, buyers = database.connection, []
+        for _ in range(4 * COUNT):
+            database.tenant, buyer = uuid4(), uuid4()
+            buyers.append(buyer)
+            with database.transaction():
+                insert_customer(connection, database.tenant, buyer)
+                insert_order(connection, database.tenant, buyer)
+            for stranger in (uuid4(), *buyers[-2:-1]):
+                with pytest.raises(errors.ForeignKeyViolation), database.transaction():
+                    insert_order(connection, database.tenant, stranger)
+            with pytest.raises(errors.ForeignKeyViolation), database.transaction():
+                connection.execute("DELETE FROM customers")
+        connection.execute("RESET ROLE")
+        spread = "SELECT count(DISTINCT tableoid), count(*) FROM orders"
+        used, rows = connection.execute(spread).fetchone()
+        assert rows == 4 * COUNT
+        assert used > 1
+
+
+def insert_customer(connection: psycopg.Connection, tenant: UUID, buyer: UUID) -> None:
+    connection.execute(
+        "INSERT INTO customers (tenant_id, customer_id, source_sequence) VALUES (%s, %s, 1)",
+        [tenant, buyer],
+    )
+
+
+def insert_order(connection: psycopg.Connection, tenant: UUID, buyer: UUID) -> None:
+    connection.execute(
+        "INSERT INTO orders (tenant_id, order_id, external_order_id, customer_id, total_amount,"
+        " order_date, source_sequence) VALUES (%s, %s, %s, %s, 1, now(), 1)",
+        [tenant, uuid4(), uuid4().hex, buyer],
+    )
 
 
 def test_partitions_change_the_ddl_and_nothing_else():
@@ -327,6 +365,13 @@ def test_what_an_older_table_misses_is_added_to_its_partitions(made: Made):
     made.manage("optional_index", "orders_raw_payload_gin_idx")
     gin = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'orders_raw_payload_gin_idx'"
     assert made.ask(f"{gin}::regclass") == [(8,)]
+
+
+def test_doctor_says_that_the_setting_is_for_another_database(tmp_path):
+    made = Made(f"sqlite:///{tmp_path / 'own.sqlite3'}", tmp_path)
+    made.manage("migrate", "--verbosity", "0", partitions="8")
+    assert [made.doctor(number)["is_well"] for number in ("off", "8")] == [True, False]
+    assert "SQLite has no partitions" in made.doctor("8")["found"]
 
 
 @pytest.mark.parametrize("text", ["some", "-1", "1000"])

@@ -151,9 +151,9 @@ def _server_version() -> str:
 
 def _of_the_database() -> list[Finding]:
     migrations = _migrations()
-    findings = [migrations]
+    findings = [migrations, _partitions()]
     if connection.vendor == "postgresql":
-        findings += [_age(), role := _role(), _partitions(), _budget()]
+        findings += [_age(), role := _role(), _budget()]
         is_ready = migrations.is_well and role.is_well
     else:
         is_ready = migrations.is_well
@@ -198,8 +198,8 @@ def _partitions() -> Finding:
     with isolation.as_owner():
         found, is_well = partitions.described(), partitions.is_as_configured()
     advice = (
-        f"HEADRACE_PARTITIONS={settings.HEADRACE_PARTITIONS} is read when the tables are made:"
-        " unset it, or move to other tables as docs/partitions.md says."
+        f"HEADRACE_PARTITIONS={settings.HEADRACE_PARTITIONS} is read when PostgreSQL's tables are"
+        " made: unset it, or move to other tables as docs/partitions.md says."
     )
     return Finding("partitions", is_well, found, advice)
 

@@ -34,6 +34,8 @@ def counts() -> dict[str, int]:
 
 def described() -> str:
     """What the database has, for people."""
+    if connection.vendor not in CAN_PARTITION:
+        return f"target tables are whole, {connection.display_name} has no partitions by tenant"
     found = counts()
     kinds = {"whole" if not number else f"in {number} partitions" for number in found.values()}
     return f"target tables are {' or '.join(sorted(kinds))}" if found else "no target tables yet"
@@ -42,4 +44,6 @@ def described() -> str:
 def is_as_configured() -> bool:
     """Whether HEADRACE_PARTITIONS, where it is set, says what the database has."""
     wanted = settings.HEADRACE_PARTITIONS
-    return not wanted or set(counts().values()) <= {wanted}
+    if not wanted:
+        return True
+    return connection.vendor in CAN_PARTITION and set(counts().values()) <= {wanted}
