@@ -14,10 +14,20 @@ from apps.core import logs
 from main import databases
 
 ROOT = Path(__file__).resolve().parent.parent
+USUAL_PARTITIONS, MOST_PARTITIONS = 8, 256
 
 
 def _flag(name: str, default: bool) -> bool:
     return os.environ.get(name, str(default)).strip().lower() in ("1", "true", "yes", "on")
+
+
+def _partitions(text: str) -> int:
+    """0 for none; a number, or "on" for the usual one."""
+    numbers = {"": "0", "off": "0", "on": str(USUAL_PARTITIONS)}
+    number = numbers.get(text, text)
+    if not number.isdecimal() or int(number) > MOST_PARTITIONS:
+        sys.exit(f"HEADRACE_PARTITIONS must be off, on or a number up to {MOST_PARTITIONS}")
+    return int(number)
 
 
 def _secret(home: Path) -> str:
@@ -55,8 +65,11 @@ except databases.UnusableDatabase as unusable:
     sys.exit(str(unusable))
 
 INSTALLED_APPS = [
+    "django.contrib.admin",
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django.contrib.sessions",
+    "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
     "drf_spectacular",
@@ -71,11 +84,44 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.middleware.ReadToTheEnd",
+    # For /admin/; API views are called by key and ask none of these anything.
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "main.urls"
 WSGI_APPLICATION = "main.wsgi.application"
 TEMPLATES = [
-    {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True},
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    },
+]
+# Sessions are the admin's only: their cookies never reach the API.
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+CSRF_TRUSTED_ORIGINS = [
+    origin.strip()
+    for origin in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",")
+    if origin.strip()
+]
+_RULES = "django.contrib.auth.password_validation"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"{_RULES}.UserAttributeSimilarityValidator"},
+    {"NAME": f"{_RULES}.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": f"{_RULES}.CommonPasswordValidator"},
+    {"NAME": f"{_RULES}.NumericPasswordValidator"},
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
@@ -114,6 +160,8 @@ HEADRACE_DEMO_KEYS = _flag("HEADRACE_DEMO_KEYS", default=not PRODUCTION)
 HEADRACE_METRICS_TOKEN = os.environ.get("HEADRACE_METRICS_TOKEN", "")
 # The role that serves and works under row-level security on PostgreSQL.
 HEADRACE_DB_ROLE = os.environ.get("HEADRACE_DB_ROLE", "headrace_app")
+# Partitions by tenant of each target table, when the first migrate makes them (PostgreSQL).
+HEADRACE_PARTITIONS = _partitions(os.environ.get("HEADRACE_PARTITIONS", "off").strip().lower())
 HEADRACE_MAX_BODY_BYTES = int(os.environ.get("HEADRACE_MAX_BODY_BYTES", 10 << 30))
 HEADRACE_MAX_WHOLE_ROWS = int(os.environ.get("HEADRACE_MAX_WHOLE_ROWS", 200_000))
 HEADRACE_MAX_WHOLE_BYTES = int(os.environ.get("HEADRACE_MAX_WHOLE_BYTES", 128 << 20))

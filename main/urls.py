@@ -1,6 +1,8 @@
 """Every address of the service. What is not here, and in the OpenAPI document, is not there."""
 
+from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular import views as openapi
 
 from apps.core import health, monitoring, problems
@@ -14,6 +16,8 @@ urlpatterns = [
     path("health/live", health.live),
     path("health/ready", health.ready),
     path("metrics", monitoring.scrape),
+    path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
     path("api/v1/ingest/", include("apps.ingestions.urls")),
     path("api/schema/", openapi.SpectacularAPIView.as_view(), name="schema"),
     path("api/schema/swagger-ui/", openapi.SpectacularSwaggerView.as_view(url_name="schema")),

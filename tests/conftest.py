@@ -8,6 +8,7 @@ import pytest
 from tests import road, servers, service
 
 DIALECTS = ("sqlite", "postgresql")
+PARTITIONED = "postgresql-partitioned"  # the other shape of the same dialect's tables
 SHARED = service.ROOT.parent / "shared"
 
 
@@ -37,12 +38,14 @@ def running_service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[service.Service]:
     """One service of each dialect for all tests that leave it as it was: use a new tenant."""
-    server = None
-    if request.param == "postgresql":
+    server, settings = None, {}
+    if request.param in ("postgresql", PARTITIONED):
         server = request.getfixturevalue("postgresql_server")
+    if request.param == PARTITIONED:
+        settings = {"HEADRACE_PARTITIONS": "on"}
     # Tests send up to 16 bodies at once; which process takes them is chance.
     home = tmp_path_factory.mktemp(request.param)
-    with service.running(home, server, HEADRACE_THREADS="32") as opened:
+    with service.running(home, server, HEADRACE_THREADS="32", **settings) as opened:
         yield opened
 
 

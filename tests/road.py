@@ -33,8 +33,8 @@ TENANT = UUID("11111111-1111-4111-8111-111111111111")
 class Database:
     """A database with the target tables, on a bare driver connection."""
 
-    def __init__(self, name: str, connection) -> None:
-        self.dialect = dialects.dialect(name)
+    def __init__(self, name: str, connection, partitions: int = 0) -> None:
+        self.dialect = dialects.dialect(name, partitions)
         self.connection = connection
         self.tenant = TENANT
 
@@ -176,7 +176,7 @@ def sqlite_database(path: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def postgresql_database(server: str) -> Iterator[Database]:
+def postgresql_database(server: str, partitions: int = 0) -> Iterator[Database]:
     """A database of its own on the server at this URL; its owner is bound by the policies."""
     name, role = f"headrace_test_{uuid4().hex[:12]}", f"headrace_test_role_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as administrator:
@@ -188,7 +188,7 @@ def postgresql_database(server: str) -> Iterator[Database]:
     try:
         with psycopg.connect(server, dbname=name, autocommit=True) as connection:
             connection.execute(f"GRANT ALL ON SCHEMA public TO {role}; SET ROLE {role}")
-            database = Database("postgresql", connection)
+            database = Database("postgresql", connection, partitions)
             database.create_tables()
             yield database
     finally:

@@ -56,7 +56,7 @@ PRINTED = {
     "docs/mending.md": ["exit code 1", '"_code":"bad_json"', "all mended", "the same bytes"],
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }
-HOSTS = {"localhost:8000", "keepachangelog.com", "semver.org"}
+HOSTS = {"localhost:8000", "headrace.example.org", "keepachangelog.com", "semver.org"}
 TEXTS = [*PAGES, ".env.example", ".ci/run", "Makefile", "pyproject.toml", "docker-compose.yml"]
 SHINGLE = 8
 

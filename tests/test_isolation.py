@@ -11,12 +11,16 @@ import pytest
 from psycopg import errors
 
 from headrace.entities import ENTITIES
+from tests.conftest import PARTITIONED
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer, order, order_item, product
 
 on_postgresql = pytest.mark.parametrize(
-    "running_service", ["postgresql"], indirect=True, scope="session"
+    "running_service", ["postgresql", PARTITIONED], indirect=True, scope="session"
+)
+on_partitions = pytest.mark.parametrize(
+    "running_service", [PARTITIONED], indirect=True, scope="session"
 )
 on_sqlite = pytest.mark.parametrize("running_service", ["sqlite"], indirect=True, scope="session")
 
@@ -169,9 +173,35 @@ def test_every_table_with_a_tenant_is_guarded_by_a_policy_or_a_control_table(run
     )
     rule = "(tenant_id = (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid)"
     assert {name: (forced, rules) for name, forced, rules in found} == {
-        **dict.fromkeys(GUARDED, (True, [rule])),
+        **dict.fromkeys({*GUARDED, *partitions_of(running_service)}, (True, [rule])),
         **dict.fromkeys(CONTROL, (False, [])),
     }
+
+
+def partitions_of(running: Service) -> list[str]:
+    """The partitions of all target tables; none where they are whole."""
+    found = ask(running, "SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")
+    return [name for (name,) in found]
+
+
+@on_partitions
+def test_the_serving_role_cannot_touch_a_partition_directly(running_service, neighbours):
+    found = partitions_of(running_service)
+    assert len(found) == 8 * len(TARGETS)
+    for name in found:
+        for statement in (
+            f"SELECT FROM {name}",
+            f"UPDATE {name} SET tenant_id = tenant_id",
+            f"DELETE FROM {name}",
+            f"INSERT INTO {name} SELECT * FROM {name}",
+            f"TRUNCATE {name}",
+            f"COPY {name} TO STDOUT",
+        ):
+            with (
+                as_server(running_service, neighbours[0].tenant) as connection,
+                pytest.raises(errors.InsufficientPrivilege, match="permission denied"),
+            ):
+                connection.execute(statement)
 
 
 @on_postgresql
@@ -183,16 +213,22 @@ def test_every_key_of_a_target_table_begins_with_the_tenant_on_postgresql(runnin
         " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0]"
         " WHERE c.relnamespace = 'public'::regnamespace",
     )
-    assert {(name, column) for table, name, column in keys if table in TARGETS} == {
-        (name, "tenant_id") for table, name, _ in keys if table in TARGETS
+    targets = {*TARGETS, *partitions_of(running_service)}
+    assert {(name, column) for table, name, column in keys if table in targets} == {
+        (name, "tenant_id") for table, name, _ in keys if table in targets
     }
     assert {table for table, _, _ in keys} >= TARGETS
     references = ask(
         running_service,
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f'"
-        f" AND conrelid::regclass::text IN ({', '.join(map(repr, sorted(TARGETS)))})",
+        "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint"
+        f" WHERE contype = 'f' AND conrelid::regclass::text IN ({', '.join(map(repr, targets))})",
     )
-    assert sorted(definition for (definition,) in references) == sorted(REFERENCES)
+    suffixes = sorted({table[-3:] for table in partitions_of(running_service)}) or [""]
+    for suffix in suffixes:  # a partition refers to the partition of its number
+        assert sorted(
+            text.replace(f"{suffix}(", "(") for table, text in references if table.endswith(suffix)
+        ) == sorted(REFERENCES)
+    assert len(references) == len(REFERENCES) * len(suffixes)
 
 
 REFERENCES = [
@@ -256,7 +292,7 @@ def test_the_documented_indexes_are_what_they_are_called_on_postgresql(running_s
     found = ask(
         running_service, f"SELECT indexname, indexdef FROM pg_indexes WHERE indexname IN ({names})"
     )
-    assert dict(found) == expected
+    assert {name: text.replace("ON ONLY ", "ON ") for name, text in found} == expected
 
 
 @on_sqlite

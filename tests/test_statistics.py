@@ -3,6 +3,8 @@
 import time
 from uuid import UUID, uuid4
 
+import pytest
+
 from tests import road
 from tests.road import land, ndjson
 
@@ -11,10 +13,11 @@ def customers(lines: int) -> bytes:
     return ndjson(*({"customer_id": str(uuid4())} for _ in range(lines)))
 
 
+@pytest.mark.parametrize("partitions", [0, 8])
 def test_the_first_large_file_of_a_tenant_who_came_after_the_last_analyze(
-    postgresql_server, tmp_path
+    postgresql_server, tmp_path, partitions
 ):
-    with road.postgresql_database(postgresql_server) as database:
+    with road.postgresql_database(postgresql_server, partitions) as database:
         database.dialect.segment_rows = 20_000
         started = time.monotonic()
         land(database, tmp_path, "customers", customers(20_000))

@@ -14,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 from kombu.connection import Connection
 
 import headrace
-from apps.core import backlog, isolation
+from apps.core import backlog, isolation, partitions
 
 log = logging.getLogger(__name__)
 OLDEST_POSTGRESQL = 150_000
@@ -151,7 +151,7 @@ def _server_version() -> str:
 
 def _of_the_database() -> list[Finding]:
     migrations = _migrations()
-    findings = [migrations]
+    findings = [migrations, _partitions()]
     if connection.vendor == "postgresql":
         findings += [_age(), role := _role(), _budget()]
         is_ready = migrations.is_well and role.is_well
@@ -192,6 +192,16 @@ def _role() -> Finding:
     found = "passes" if is_mighty else "is bound by"
     advice = f"Take SUPERUSER and BYPASSRLS from {name}, or name another role in HEADRACE_DB_ROLE."
     return Finding("serving role", not is_mighty, f"{name} {found} row-level security", advice)
+
+
+def _partitions() -> Finding:
+    with isolation.as_owner():
+        found, is_well = partitions.described(), partitions.is_as_configured()
+    advice = (
+        f"HEADRACE_PARTITIONS={settings.HEADRACE_PARTITIONS} is read when PostgreSQL's tables are"
+        " made: unset it, or move to other tables as docs/partitions.md says."
+    )
+    return Finding("partitions", is_well, found, advice)
 
 
 def _budget() -> Finding:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import api_view, authentication_classes, permission_classes
@@ -41,6 +42,7 @@ def ready(request: Request) -> Response:
     return Response({"status": "ok", "database": connection.vendor})
 
 
+@csrf_exempt  # it changes nothing, whatever the method
 def home(request: HttpRequest) -> HttpResponse:
     """Where to go from here."""
     return HttpResponse(_HOME, content_type="text/html; charset=utf-8")
@@ -54,5 +56,6 @@ _HOME = """<!doctype html>
 line. The service is running.</p><ul>
 <li><a href="/api/schema/swagger-ui/">Try the API</a></li>
 <li><a href="/api/redoc/">Read the API</a></li>
-<li><a href="/health/ready">Health</a></li></ul></body></html>
+<li><a href="/health/ready">Health</a></li>
+<li><a href="/admin/">Administration</a></li></ul></body></html>
 """

@@ -16,7 +16,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
 
 # What `extra=` may add to a line; Django's own records carry whole requests there.
-FIELDS = ("status", "duration_ms", "bytes_in", "seconds")
+FIELDS = ("status", "duration_ms", "bytes_in", "seconds", "user", "row", "done")
 _SECRET = re.compile(
     r"(?P<key>hr_[0-9a-f]{12}_\w+|api_key_[0-9a-f-]{32,36})"
     r"|(?P<upload>(?:(?<![a-z0-9])|(?<=\\n))up_[\w-]{16,})"

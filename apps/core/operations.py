@@ -11,6 +11,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
+from apps.core import partitions
 from apps.core.entity_models import model_name
 from headrace.entities import BY_NAME
 from headrace.pipeline.dialects import dialect
@@ -19,6 +20,8 @@ from headrace.schema import Entity
 
 class AlignTable(Operation):
     """Make an entity's table what its declaration says: create it, or add what is missing.
+
+    A new table has as many partitions as its siblings; HEADRACE_PARTITIONS decides for the first.
 
     The declaration is today's, also in an old migration: a fresh database gets the table whole
     at once, and a later AlignTable finds nothing to do there.
@@ -63,7 +66,7 @@ class AlignTable(Operation):
 
 
 def _missing(connection: Any, entity: Entity) -> list[str]:
-    database = dialect(connection.vendor)
+    database = dialect(connection.vendor, partitions.of_a_new_table())
     inspector = connection.introspection
     with connection.cursor() as cursor:
         if entity.name not in inspector.table_names(cursor):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.response import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -115,16 +115,27 @@ def _explained(error: Exception) -> tuple[str, str, dict[str, Any]]:
     return "internal", "Try again; if it stays, report the request id.", {}
 
 
-def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler for addresses that no route has."""
-    return _plain("not_found", "The OpenAPI document at /api/schema/ lists what there is.")
+    return _plain(request, "not_found", "The OpenAPI document at /api/schema/ lists what there is.")
 
 
-def server_error(request: HttpRequest) -> JsonResponse:
+def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler for exceptions outside of API views."""
-    return _plain("internal", "Try again; if it stays, report the request id.")
+    return _plain(request, "internal", "Try again; if it stays, report the request id.")
 
 
-def _plain(code: str, detail: str) -> JsonResponse:
+def _plain(request: HttpRequest, code: str, detail: str) -> HttpResponse:
     content = body(code, detail)
+    if request.path.startswith(PEOPLES):
+        page = _PAGE.format(title=content["title"], status=content["status"])
+        return HttpResponse(page, status=content["status"])
     return JsonResponse(content, status=content["status"], content_type="application/problem+json")
+
+
+PEOPLES = "/admin/"  # where a browser asks, and gets a page
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
+<body><h1>{title}</h1><p>{status}. <a href="/admin/">Back to the administration</a>. If it stays,
+the log has the request by the X-Request-Id of this answer.</p></body></html>
+"""

@@ -11,6 +11,7 @@ from datetime import timedelta
 from uuid import UUID, uuid5
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import CombinedExpression, Value
@@ -86,6 +87,11 @@ def remove_idempotency_keys(lease: Lease) -> bool:
     """Keys that replay no answer any longer."""
     cutoff = ago(hours=settings.HEADRACE_IDEMPOTENCY_HOURS)
     return remove(IdempotencyKey.objects.filter(created_at__lt=cutoff), lease)
+
+
+def remove_sessions(lease: Lease) -> bool:
+    """Sessions of the admin that have expired."""
+    return remove(Session.objects.filter(expire_date__lt=Now()), lease)
 
 
 def remove_jobs(lease: Lease) -> bool:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from apps.tenants.models import ApiKey, Tenant
 
@@ -39,6 +40,17 @@ def allow_demo_key(tenant: Tenant) -> str:
         defaults={"tenant": tenant, "secret_hash": _hash(key), "is_demo": True},
     )
     return key
+
+
+class AlreadyRevoked(Exception):
+    """The key did not work any more."""
+
+
+def revoke(key: ApiKey) -> str:
+    """Let the key never work again. Raises AlreadyRevoked."""
+    if not ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=Now()):
+        raise AlreadyRevoked("it was revoked before")
+    return "it is revoked"
 
 
 def has_key(tenant: Tenant) -> bool:

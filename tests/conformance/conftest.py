@@ -9,12 +9,12 @@ import pytest
 from headrace.pipeline import dialects
 from headrace.schema import Entity
 from tests import records, road
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, PARTITIONED
 
 Land = Callable[..., road.LocalLedger]
 
 
-@pytest.fixture(params=DIALECTS, scope="package")
+@pytest.fixture(params=(*DIALECTS, PARTITIONED), scope="package")
 def shared_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[road.Database]:
@@ -25,7 +25,8 @@ def shared_database(
             yield opened
     else:
         server = request.getfixturevalue("postgresql_server")
-        with road.postgresql_database(server) as opened:
+        partitions = 8 if request.param == PARTITIONED else 0
+        with road.postgresql_database(server, partitions) as opened:
             yield opened
 
 

@@ -1,5 +1,7 @@
 """Neighbours that interfere, databases that refuse, lost acknowledgements, late parents."""
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +61,41 @@ def test_an_older_file_that_commits_in_the_middle_does_not_win(
     ledger = land(CUSTOMERS, row, number=3, renews=True)
     assert stored(database, CUSTOMERS) == expected(CUSTOMERS, row)
     assert ledger.outcome_by_line() == ["updated"]
+
+
+def test_a_row_that_a_neighbour_inserts_while_ours_waits_is_updated(
+    database: road.Database, neighbour: road.Database, land
+):
+    """Whoever asks before the write whether the row is there would say that it was inserted."""
+    theirs, ours = example(CUSTOMERS, 1, name="theirs"), example(CUSTOMERS, 1)
+    execute = neighbour.connection.execute
+    execute("BEGIN")
+    execute(
+        "INSERT INTO customers (tenant_id, customer_id, source_sequence) VALUES (%s, %s, 1)",
+        [neighbour.tenant, theirs["customer_id"]],
+    )
+    waited: list[bool] = []
+    awaited = threading.Thread(
+        target=lambda: waited.append(commit_once_awaited(neighbour, database))
+    )
+    awaited.start()
+    ledger = land(CUSTOMERS, ours, number=3)
+    awaited.join()
+    assert waited == [True]
+    assert ledger.outcome_by_line() == ["updated"]
+    assert stored(database, CUSTOMERS) == expected(CUSTOMERS, ours)
+
+
+def commit_once_awaited(holder: road.Database, waiter: road.Database) -> bool:
+    """Commit as soon as the other connection waits for us; whether it ever did."""
+    pid, end = waiter.connection.info.backend_pid, time.monotonic() + 20
+    query = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
+    while not (waits := holder.connection.execute(query, [pid]).fetchone()[0]):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.01)
+    holder.connection.execute("COMMIT")
+    return waits
 
 
 def test_a_natural_key_that_a_neighbour_takes_in_the_middle_is_refused_by_name(

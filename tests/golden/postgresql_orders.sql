@@ -25,6 +25,7 @@ CREATE INDEX orders_customer_idx ON orders USING btree (tenant_id, customer_id) 
 ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE orders FORCE ROW LEVEL SECURITY;
 CREATE POLICY orders_tenant ON orders USING (tenant_id = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid));
+ALTER TABLE orders ADD COLUMN IF NOT EXISTS is_rewritten boolean NOT NULL DEFAULT false;
 ALTER TABLE orders ALTER COLUMN tenant_id SET STATISTICS 0;
 
 -- staging
@@ -72,9 +73,9 @@ WHERE s.mask = %(mask)s
   AND (o.order_id IS NULL OR (o.external_order_id, o.kind, o.customer_id, o.customer_name_snapshot, o.customer_email_snapshot, o.total_amount, o.currency, o.order_status, o.order_date, o.raw_payload, o.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at))
 ORDER BY s.order_id, s.line
 ON CONFLICT (tenant_id, order_id) DO UPDATE
-SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence
+SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence, is_rewritten = true
 WHERE t.source_sequence < excluded.source_sequence
-RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, xmax = 0 AS is_new)
+RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, NOT t.is_rewritten AS is_new)
 SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
        string_agg(int8send(line), '') FILTER (WHERE NOT is_new)
 FROM written;

@@ -16,6 +16,7 @@ CREATE UNIQUE INDEX price_history_open_key ON price_history (tenant_id, product_
 ALTER TABLE price_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE price_history FORCE ROW LEVEL SECURITY;
 CREATE POLICY price_history_tenant ON price_history USING (tenant_id = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid));
+ALTER TABLE price_history ADD COLUMN IF NOT EXISTS is_rewritten boolean NOT NULL DEFAULT false;
 ALTER TABLE price_history ALTER COLUMN tenant_id SET STATISTICS 0;
 
 -- staging
@@ -80,9 +81,9 @@ WHERE s.mask = %(mask)s
   AND (o.id IS NULL OR (o.product_id, o.price, o.effective_from, o.effective_to) IS DISTINCT FROM (s.product_id, s.price, s.effective_from, s.effective_to))
 ORDER BY s.effective_to IS NULL, s.id, s.line
 ON CONFLICT (tenant_id, id) DO UPDATE
-SET product_id = excluded.product_id, price = excluded.price, effective_from = excluded.effective_from, effective_to = excluded.effective_to, source_sequence = excluded.source_sequence
+SET product_id = excluded.product_id, price = excluded.price, effective_from = excluded.effective_from, effective_to = excluded.effective_to, source_sequence = excluded.source_sequence, is_rewritten = true
 WHERE t.source_sequence < excluded.source_sequence
-RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, xmax = 0 AS is_new)
+RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, NOT t.is_rewritten AS is_new)
 SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
        string_agg(int8send(line), '') FILTER (WHERE NOT is_new)
 FROM written;

@@ -3,17 +3,24 @@
 from headrace.entities import ENTITIES
 from headrace.pipeline.dialects.base import Dialect
 
+CAN_PARTITION = frozenset({"postgresql"})
 
-def dialect(name: str) -> Dialect:
-    """The dialect called "postgresql" or "sqlite". Raises KeyError for any other."""
+
+def dialect(name: str, partitions: int = 0) -> Dialect:
+    """The dialect called "postgresql" or "sqlite". Raises KeyError for any other.
+
+    Where the database can (CAN_PARTITION), new target tables have so many partitions by tenant.
+    """
+    if partitions and name in CAN_PARTITION:
+        return _postgresql(partitions)
     return _LOADERS[name]()
 
 
-def _postgresql() -> Dialect:
+def _postgresql(partitions: int = 0) -> Dialect:
     # Imported when asked for: the embedded default needs no PostgreSQL driver.
     from headrace.pipeline.dialects.postgresql import PostgreSQL  # noqa: PLC0415
 
-    return PostgreSQL(_PARENTS)
+    return PostgreSQL(_PARENTS, partitions)
 
 
 def _sqlite() -> Dialect:

@@ -22,6 +22,7 @@ class Spelling:
     mask: str
     distinct: str  #: format string of {left} and {right}, two lists of columns
     staging_prefix: str = ""
+    on_update: tuple[str, ...] = ()  #: assignments that an update makes besides the fields'
 
     def differ(self, names: list[str], left: str, right: str) -> str:
         """The condition that any of the columns differs, nulls being equal."""
@@ -145,7 +146,7 @@ LEFT JOIN {entity.name} o ON o.{TENANT} = {spelling.tenant} AND o.{entity.key} =
 {_only_first(spelling, entity)}WHERE s.mask = {spelling.mask}
   AND ({_worth_writing(spelling, entity, names)})
 ORDER BY {_write_order(entity)}
-ON CONFLICT ({TENANT}, {entity.key}) {_on_conflict(entity, names)}"""
+ON CONFLICT ({TENANT}, {entity.key}) {_on_conflict(spelling, entity, names)}"""
 
 
 def _only_first(spelling: Spelling, entity: Entity) -> str:
@@ -170,12 +171,12 @@ def _write_order(entity: Entity) -> str:
     return f"s.{entity.interval.end} IS NULL, s.{entity.key}, s.line"
 
 
-def _on_conflict(entity: Entity, names: list[str]) -> str:
+def _on_conflict(spelling: Spelling, entity: Entity, names: list[str]) -> str:
     if entity.promotion is Promotion.APPEND:
         return "DO NOTHING"
     changes = [f"{name} = excluded.{name}" for name in [*_values(entity, names), SEQUENCE]]
     return f"""DO UPDATE
-SET {", ".join(changes)}
+SET {", ".join([*changes, *spelling.on_update])}
 WHERE t.{SEQUENCE} < excluded.{SEQUENCE}"""
 
 

@@ -18,19 +18,25 @@ def column(field: Field, kind: str, default: str | None, check: str | None) -> s
     return " ".join(parts)
 
 
-def constraints(entity: Entity, keys: Mapping[str, str]) -> Iterator[str]:
-    """Keys, references and checks; `keys` has the key of every entity by name."""
+def constraints(entity: Entity, keys: Mapping[str, str], *, refers: bool = True) -> Iterator[str]:
+    """Keys, references unless left out, and checks; `keys` has the key of every entity by name."""
     yield f"CONSTRAINT {entity.name}_pkey PRIMARY KEY ({TENANT}, {entity.key})"
     for field in entity.natural_keys:
         yield f"CONSTRAINT {entity.name}_{field}_key UNIQUE ({TENANT}, {field})"
-    for reference in entity.references:
-        yield (
-            f"CONSTRAINT {entity.name}_{reference.field}_fkey"
-            f" FOREIGN KEY ({TENANT}, {reference.field})"
-            f" REFERENCES {reference.entity} ({TENANT}, {keys[reference.entity]})"
-        )
+    if refers:
+        yield from references(entity, keys)
     for check in entity.checks:
         yield f"CHECK ({_check(check)})"
+
+
+def references(entity: Entity, keys: Mapping[str, str], suffix: str = "") -> Iterator[str]:
+    """The references of a table to others; the suffix is that of a partition and its parents'."""
+    for reference in entity.references:
+        yield (
+            f"CONSTRAINT {entity.name}{suffix}_{reference.field}_fkey"
+            f" FOREIGN KEY ({TENANT}, {reference.field})"
+            f" REFERENCES {reference.entity}{suffix} ({TENANT}, {keys[reference.entity]})"
+        )
 
 
 def _check(check: Check) -> str:
