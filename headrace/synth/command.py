@@ -119,7 +119,8 @@ class Command:
             ),
         ] = False,
         api_url: Annotated[
-            str, typer.Option(help="The server.", rich_help_panel=_UPLOAD)
+            str,
+            typer.Option(envvar="HEADRACE_API_URL", help="The server.", rich_help_panel=_UPLOAD),
         ] = "http://localhost:8000",
         api_key: Annotated[
             str | None,
