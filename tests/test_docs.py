@@ -53,6 +53,9 @@ PRINTED = {
         "all landed",
         '"fault":',
     ],
+    "docs/formats.md": ["exit code 1", "_line;_code;_field;_message;_raw", "4;bad_csv;"],
+    "docs/INGESTION_GUIDE.md": ["would be sent", '"finished":'],
+    "docs/COMPREHENSIVE_INGESTION_GUIDE.md": ["order_items", "inserted"],
     "docs/mending.md": ["exit code 1", '"_code":"bad_json"', "all mended", "the same bytes"],
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }
