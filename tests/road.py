@@ -6,14 +6,16 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
+import pymysql
 
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import dialects, run
+from headrace.pipeline.dialects import mysql
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import (
     LineOutcomes,
@@ -26,6 +28,7 @@ from headrace.pipeline.report import (
 )
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
+from tests import servers
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
 
@@ -49,8 +52,8 @@ class Database:
         cursor = self.connection.cursor()
         cursor.execute("BEGIN")
         try:
-            if self.dialect.name == "postgresql":
-                cursor.execute(f"SET LOCAL app.tenant_id = '{self.tenant}'")
+            if statement := self.dialect.bind_statement(self.tenant):
+                cursor.execute(statement)
             yield self.connection
         except BaseException:
             self.connection.cursor().execute("ROLLBACK")
@@ -195,3 +198,32 @@ def postgresql_database(server: str) -> Iterator[Database]:
         with psycopg.connect(server, autocommit=True) as administrator:
             administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
             administrator.execute(f"DROP ROLE {role}")
+
+
+@contextmanager
+def mariadb_database(server: str) -> Iterator[Database]:
+    """A database of its own on the server at this URL."""
+    with servers.mariadb_database(server) as url, mariadb_connection(url) as connection:
+        database = Database("mariadb", connection)
+        database.create_tables()
+        yield database
+
+
+@contextmanager
+def mariadb_connection(url: str) -> Iterator[pymysql.Connection]:
+    """A connection as the service has them."""
+    connection = pymysql.connect(**servers.mysql_parts(url), local_infile=True, autocommit=True)
+    with connection:
+        connection.cursor().execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        connection.cursor().execute(mysql.SESSION)
+        yield connection
+
+
+def new_database(dialect: str, server: str | None, path: Path) -> AbstractContextManager[Database]:
+    """A database of this dialect on its server, or SQLite's in a file."""
+    if server is None:
+        return sqlite_database(path)
+    return _SERVED[dialect](server)
+
+
+_SERVED = {"postgresql": postgresql_database, "mariadb": mariadb_database}

@@ -5,7 +5,10 @@ from headrace.pipeline.dialects.base import Dialect
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect called "postgresql" or "sqlite". Raises KeyError for any other."""
+    """The dialect called "postgresql", "sqlite", "mariadb" or "mysql". Raises KeyError for others.
+
+    These are the names that Django displays for its databases, in lower case.
+    """
     return _LOADERS[name]()
 
 
@@ -22,5 +25,22 @@ def _sqlite() -> Dialect:
     return SQLite(_PARENTS)
 
 
+def _mariadb() -> Dialect:
+    from headrace.pipeline.dialects.mysql import MARIADB, MySQL  # noqa: PLC0415
+
+    return MySQL(MARIADB, _PARENTS)
+
+
+def _mysql() -> Dialect:
+    from headrace.pipeline.dialects.mysql import MYSQL, MySQL  # noqa: PLC0415
+
+    return MySQL(MYSQL, _PARENTS)
+
+
 _PARENTS = {entity.name: entity.key for entity in ENTITIES}
-_LOADERS = {"postgresql": _postgresql, "sqlite": _sqlite}
+_LOADERS = {
+    "postgresql": _postgresql,
+    "sqlite": _sqlite,
+    "mariadb": _mariadb,
+    "mysql": _mysql,
+}

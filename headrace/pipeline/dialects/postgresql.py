@@ -10,6 +10,7 @@ Operator's notes:
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -58,9 +59,15 @@ class PostgreSQL:
     name = "postgresql"
     segment_rows = 50_000
     pause_seconds = 0.0
+    hides_rows = True
+    unbind_statement = ""
 
     def __init__(self, parents: dict[str, str]) -> None:
         self._parents = parents
+
+    def bind_statement(self, tenant: UUID | None) -> str:
+        """The statement form: on a Citus cluster set_config() would not reach the workers."""
+        return f"SET LOCAL app.tenant_id = '{tenant}'" if tenant else ""
 
     def table_statements(self, entity: Entity) -> list[str]:
         columns = [f"{TENANT} uuid NOT NULL", *map(_column, entity.fields)]
