@@ -36,7 +36,8 @@ TENANT = UUID("11111111-1111-4111-8111-111111111111")
 class Database:
     """A database with the target tables, on a bare driver connection."""
 
-    def __init__(self, name: str, connection) -> None:
+    def __init__(self, name: str, connection, url: str = "") -> None:
+        self.url = url
         self.dialect = dialects.dialect(name)
         self.connection = connection
         self.tenant = TENANT
@@ -204,7 +205,7 @@ def postgresql_database(server: str) -> Iterator[Database]:
 def mariadb_database(server: str) -> Iterator[Database]:
     """A database of its own on the server at this URL."""
     with servers.mariadb_database(server) as url, mariadb_connection(url) as connection:
-        database = Database("mariadb", connection)
+        database = Database("mariadb", connection, url)
         database.create_tables()
         yield database
 
@@ -217,6 +218,19 @@ def mariadb_connection(url: str) -> Iterator[pymysql.Connection]:
         connection.cursor().execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         connection.cursor().execute(mysql.SESSION)
         yield connection
+
+
+@contextmanager
+def beside(database: Database) -> Iterator[Database]:
+    """Another connection to the same database, on a server."""
+    if database.dialect.name == "postgresql":
+        connected = psycopg.connect(database.connection.info.dsn, autocommit=True)
+    else:
+        connected = mariadb_connection(database.url)
+    with connected as connection:
+        other = Database(database.dialect.name, connection, database.url)
+        other.tenant = database.tenant
+        yield other
 
 
 def new_database(dialect: str, server: str | None, path: Path) -> AbstractContextManager[Database]:

@@ -4,8 +4,9 @@ Operator's notes:
 - Rows go into a temporary table of the connection by LOAD DATA LOCAL, from a pipe and not from
   a file; where the server or the client has `local_infile` off, by INSERTs of many rows.
 - No INSERT … ON DUPLICATE KEY UPDATE: it would change whatever row has any of the unique keys.
-  What is stored and differs is locked in key order and updated, what is absent is inserted, and
-  the database's counts must be those of the rows that were found: else the segment runs again.
+  What is stored is locked in key order, updated where it differs, what is absent is inserted,
+  and the database's counts must be those of the rows that were found: else the segment runs
+  again.
 - Its collations ignore case, and most also blanks at the end: ours is one that does neither.
 - Reads of other tenants' rows are not refused by the database, writes are, by triggers that
   compare a variable of the session.
@@ -152,8 +153,8 @@ class MySQL:
             "staging": self._staging_table(entity),
             "load": _load_statement(entity, "/dev/fd/3"),
             **statements.checks(SPELLING, entity, self._parents),
-            **({} if entity.promotion is Promotion.APPEND else changing),
             "absent": _absent_lines(entity),
+            **({} if entity.promotion is Promotion.APPEND else changing),
             "insert": _insert(entity, mask),
             "equal": statements.equal(SPELLING, entity, mask),
             "renew": _renew(entity, mask),
@@ -202,16 +203,16 @@ class MySQL:
                 cursor.execute(f"DELETE FROM {entity.name}_staging WHERE line IN ({listed})")
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
-        """Raises Retryable if another load inserted rows of ours between two statements."""
+        """Raises Retryable if another load inserted rows of ours between two statements.
+
+        What is absent is listed first: a row that comes in between is missing from the count.
+        """
         entity, parameters = load.entity, _parameters(load, mask)
         with connection.cursor() as cursor:
+            absent = _listed(cursor, _absent_lines(entity), parameters)
             updated = _no_lines()
             if entity.promotion is not Promotion.APPEND:
-                updated = _listed(cursor, _lock(entity, mask), parameters)
-                changes = _updates(entity, mask) if len(updated) else []
-                matched = sum(cursor.execute(text, parameters) for _, text in changes)
-                _check_count("updated", matched, len(updated))
-            absent = _listed(cursor, _absent_lines(entity), parameters)
+                updated = _update(cursor, entity, mask, parameters)
             if len(absent):
                 inserted = cursor.execute(_insert(entity, mask), parameters)
                 _check_count("inserted", inserted, len(absent))
@@ -333,13 +334,8 @@ _TRANSLATIONS: list[tuple[frozenset[int], Callable[[str], HeadraceError]]] = [
     # Deadlock, lock wait, changed since it was read.
     (frozenset((1020, 1205, 1213)), Retryable),
     # No connection to be had, none any longer, a server that goes down or is read-only.
-    (
-        frozenset(
-            (*(1040, 1053, 1080, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1290, 1317, 1836),)
-            + (1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031)
-        ),
-        Retryable,
-    ),
+    (frozenset((1040, 1053, 1080, 1152, 1203, 1226, 1290, 1317, 1836, 1927, 4031)), Retryable),
+    (frozenset((1158, 1159, 1160, 1161, 1184, 2002, 2003, 2006, 2013, 2014, 2055)), Retryable),
     # Disk full, memory exhausted, a file of the server that cannot be written.
     (frozenset((3, 28, 1021, 1030, 1037, 1038, 1041, 1114, 1180)), Retryable),
 ]
@@ -485,15 +481,6 @@ def _tuple(row: bytes, readings: list[str]) -> str:
     return f"({', '.join(values)})"
 
 
-def _known(entity: Entity) -> str:
-    """Staged rows and, where they are stored, their rows, read in key order."""
-    return (
-        f"{entity.name}_staging s\n"
-        f"{SPELLING.join} {entity.name} t"
-        f" ON t.{TENANT} = {SPELLING.tenant} AND t.{entity.key} = s.{entity.key}"
-    )
-
-
 def _changes(entity: Entity, mask: int) -> str:
     """The condition that a staged row of the mask is newer than its row, and different."""
     names = statements.values(entity, statements.present(entity, mask))
@@ -504,12 +491,23 @@ def _changes(entity: Entity, mask: int) -> str:
 
 
 def _lock(entity: Entity, mask: int) -> str:
-    """Lock the rows that are to be updated, and list their lines."""
+    """Lock the stored rows in key order, and list the lines of those that are to be updated.
+
+    The server keeps the lock on most rows that it looks at: who would change one, waits.
+    """
     return f"""
 SELECT COUNT(*), GROUP_CONCAT(s.line)
-FROM {_known(entity)}
+FROM {statements.matched(SPELLING, entity)}
 WHERE {_changes(entity, mask)}
 FOR UPDATE"""
+
+
+def _update(cursor: Any, entity: Entity, mask: int, parameters: dict[str, Any]) -> Lines:
+    changing = _listed(cursor, _lock(entity, mask), parameters)
+    if len(changing):
+        matched = sum(cursor.execute(text, parameters) for _, text in _updates(entity, mask))
+        _check_count("updated", matched, len(changing))
+    return changing
 
 
 def _updates(entity: Entity, mask: int) -> list[tuple[str, str]]:
@@ -517,7 +515,7 @@ def _updates(entity: Entity, mask: int) -> list[tuple[str, str]]:
     names = statements.values(entity, statements.present(entity, mask))
     changes = [f"t.{name} = s.{name}" for name in names]
     text = f"""
-UPDATE {_known(entity)}
+UPDATE {statements.matched(SPELLING, entity)}
 SET {", ".join([*changes, f"t.{SEQUENCE} = {SPELLING.sequence} + s.line"])}
 WHERE {_changes(entity, mask)}"""
     if entity.interval is None:
@@ -557,7 +555,7 @@ def _renew(entity: Entity, mask: int) -> str:
     """Raise the sequence of stored rows that staged ones of one mask found equal and left alone."""
     names = statements.values(entity, statements.present(entity, mask))
     return f"""
-UPDATE {_known(entity)}
+UPDATE {statements.matched(SPELLING, entity)}
 SET t.{SEQUENCE} = {SPELLING.sequence} + s.line
 WHERE s.mask = {SPELLING.mask} AND t.{SEQUENCE} < {SPELLING.sequence} + s.line
   AND NOT ({SPELLING.differ(names, "t", "s")})"""

@@ -48,6 +48,13 @@ def full_mask(entity: Entity) -> int:
     return (1 << len(entity.fields)) - 1
 
 
+def matched(spelling: Spelling, entity: Entity) -> str:
+    """Staged rows, each with the stored row of its key."""
+    key = entity.key
+    return f"""{staging(spelling, entity)} s
+{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{key} = s.{key}"""
+
+
 def unresolved(spelling: Spelling, entity: Entity, reference: Reference, parent_key: str) -> str:
     """Staged lines whose parent is not there."""
     return f"""
@@ -93,8 +100,7 @@ def stale(spelling: Spelling, entity: Entity) -> str:
     """Staged lines whose stored row comes from a newer file, or from further down this one."""
     return f"""
 SELECT s.line
-FROM {staging(spelling, entity)} s
-{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+FROM {matched(spelling, entity)}
 WHERE t.{SEQUENCE} > {spelling.sequence} + s.line"""
 
 
@@ -192,8 +198,7 @@ def known(spelling: Spelling, entity: Entity, mask: int) -> str:
     """Staged lines of one mask whose key is stored."""
     return f"""
 SELECT s.line
-FROM {staging(spelling, entity)} s
-{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+FROM {matched(spelling, entity)}
 WHERE s.mask = {spelling.mask}"""
 
 
@@ -221,8 +226,7 @@ def outrun(spelling: Spelling, entity: Entity) -> str:
     """Staged lines whose stored row is still older: it was changed since they found it equal."""
     return f"""
 SELECT s.line
-FROM {staging(spelling, entity)} s
-{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+FROM {matched(spelling, entity)}
 WHERE t.{SEQUENCE} < {spelling.sequence} + s.line"""
 
 
