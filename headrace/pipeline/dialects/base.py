@@ -55,6 +55,7 @@ class Dialect(Protocol):
     the database to others between two of them. `hides_rows` says that a transaction sees its
     tenant's rows only; elsewhere the database refuses writes and its readers must choose.
     `unbind_statement` ends what `bind_statement` began; either is empty where none is needed.
+    `collation` compares texts byte for byte; it is empty where every database does that.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dialect(Protocol):
     pause_seconds: float
     hides_rows: bool
     unbind_statement: str
+    collation: str
 
     def bind_statement(self, tenant: UUID | None) -> str:
         """The statement that binds the transaction to a tenant; None is the owner of all."""

@@ -93,6 +93,7 @@ class MySQL:
 
     def __init__(self, server: Server, parents: dict[str, str]) -> None:
         self.name = server.name
+        self.collation = server.collation
         self._server = server
         self._parents = parents
 
@@ -260,7 +261,7 @@ class MySQL:
 
     @property
     def _table_options(self) -> str:
-        return f"ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self._server.collation}"
+        return f"ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self.collation}"
 
     def _column(self, field: Field) -> str:
         kind = self._type(field.type)

@@ -61,6 +61,7 @@ class PostgreSQL:
     pause_seconds = 0.0
     hides_rows = True
     unbind_statement = ""
+    collation = ""
 
     def __init__(self, parents: dict[str, str]) -> None:
         self._parents = parents

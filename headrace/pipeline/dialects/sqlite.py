@@ -58,6 +58,7 @@ class SQLite:
     pause_seconds = 0.01
     hides_rows = False
     unbind_statement = ""
+    collation = ""
 
     def __init__(self, parents: dict[str, str]) -> None:
         self._parents = parents

@@ -1,20 +1,26 @@
-"""Django's migrate, as the database's owner, and on PostgreSQL the serving role's grants."""
+"""Django's migrate, as the database's owner, with what a database needs before or after it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import ProgrammingError, connection
 
-from apps.core import isolation, roles
+from apps.core import isolation, mariadb, roles
 
 
 class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
-        with isolation.as_owner():
+        with isolation.as_owner(), _SETTING_UP.get(connection.vendor, nullcontext)():
             super().handle(*args, **options)
-            if connection.vendor == "postgresql":
-                _grant()
+
+
+@contextmanager
+def _with_grants() -> Iterator[None]:
+    yield
+    _grant()
 
 
 def _grant() -> None:
@@ -25,3 +31,6 @@ def _grant() -> None:
             "The tables are made, but this database user may not make the serving role. Let an"
             " administrator run what `manage.py create_roles --sql` prints, then migrate again."
         ) from None
+
+
+_SETTING_UP: dict[str, Any] = {"postgresql": _with_grants, "mysql": mariadb.migration}
