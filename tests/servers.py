@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -208,6 +208,23 @@ def mysql_parts(url: str) -> dict[str, Any]:
         "password": unquote(parts.password or ""),
         "database": parts.path.removeprefix("/") or None,
     }
+
+
+def new_database(server: str) -> AbstractContextManager[str]:
+    """The URL of a new database on the server at this URL; it is dropped afterwards."""
+    return (mariadb_database if server.startswith("mysql:") else postgresql_database)(server)
+
+
+@contextmanager
+def postgresql_database(server: str) -> Iterator[str]:
+    name = f"headrace_test_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as administrator:
+        administrator.execute(f"CREATE DATABASE {name}")
+    try:
+        yield f"{server.rpartition('/')[0]}/{name}"
+    finally:
+        with psycopg.connect(server, autocommit=True) as administrator:
+            administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager

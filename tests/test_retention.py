@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from tests import inside
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, server_of
 from tests.inside import Inside
 from tests.service import ROOT, Service
 
@@ -42,7 +42,7 @@ NOTHING = "dropped counters"
 
 @contextmanager
 def migrated(dialect: str, request, folder: Path) -> Iterator[Inside]:
-    server = request.getfixturevalue("postgresql_server") if dialect == "postgresql" else None
+    server = server_of(request, dialect)
     with inside.database(folder, server) as service:
         service.manage("migrate", "--verbosity", "0")
         yield Inside(service, "retention_inside")
@@ -237,7 +237,7 @@ def test_two_cleanups_at_once_end_as_one(calm_end, request, tmp_path):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_data_of_the_first_migrations_is_carried_into_the_second(dialect, request, tmp_path):
-    server = request.getfixturevalue("postgresql_server") if dialect == "postgresql" else None
+    server = server_of(request, dialect)
     with inside.database(tmp_path, server) as service:
         service.manage("migrate", "ingestions", "0001", "--verbosity", "0")
         rejected, clean = (insert_old_chunk(service, codes) for codes in CODES)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests import service
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, server_of
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer, order, product, stored_objects
@@ -341,7 +341,7 @@ def rows(merchant: Merchant, entity: str) -> int:
 @pytest.fixture(params=DIALECTS, scope="module")
 def narrow(request, tmp_path_factory) -> Iterator[Service]:
     """A service without a worker that takes little at once."""
-    server = request.getfixturevalue("postgresql_server") if request.param != "sqlite" else None
+    server = server_of(request, request.param)
     limits = {
         "HEADRACE_WORKERS": "0",
         "HEADRACE_MAX_QUEUED_BYTES": "1000",
