@@ -1,4 +1,4 @@
-"""MariaDB's and MySQL's side of setting a database up.
+"""MariaDB's and MySQL's side of setting a database up, and of looking at it.
 
 Its DDL commits by itself: a migration that is killed leaves what it had made. While one is under
 way a table says so; where it is found, what is there already counts as made.
@@ -9,29 +9,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.apps import apps
+from django.core.management.base import CommandError
 from django.db import Error, connection
 
 from apps.core import dialect
+from apps.core.entity_models import TenantManager
+from apps.core.findings import Finding, budget
 
 log = logging.getLogger(__name__)
 MARK = "headrace_migrating"
 # There already: a table, a column, an index, a trigger, a foreign key. Gone already: a column or
 # an index.
 _MADE = frozenset((1050, 1060, 1061, 1359, 1826, 1005, 1091))
+_DENIED = frozenset((1044, 1142, 1227, 1419))
+OLDEST = {"mariadb": (10, 7), "mysql": (8, 0, 16)}
+PACKET = 16 << 20
 
 
 @contextmanager
 def migration() -> Iterator[None]:
     """Give new tables the collation that we need, and let a migration that was killed go on."""
-    with connection.cursor() as cursor:
-        _set_collation(cursor)
-        if MARK in connection.introspection.table_names(cursor):
-            log.warning("the last migration did not end: what it made is kept")
-            connection.SchemaEditorClass = _resuming(connection.SchemaEditorClass)
-        cursor.execute(f"CREATE TABLE IF NOT EXISTS {MARK} (since datetime DEFAULT now())")
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {MARK}")
+    try:
+        with connection.cursor() as cursor:
+            _begin(cursor)
+        yield
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {MARK}")
+    except Error as error:
+        if error.args[:1] and error.args[0] in _DENIED:
+            raise CommandError(_NOT_ALLOWED) from None
+        raise
+
+
+_NOT_ALLOWED = (
+    "This database user may not do what a migration needs. Let an administrator GRANT ALL"
+    " PRIVILEGES on the database to it and, where the server keeps a binary log, SET GLOBAL"
+    " log_bin_trust_function_creators = 1 (for the triggers that guard tenants); then migrate"
+    " again. docs/databases.md has the statements."
+)
+
+
+def _begin(cursor: Any) -> None:
+    _set_collation(cursor)
+    if MARK in connection.introspection.table_names(cursor):
+        log.warning("the last migration did not end: what it made is kept")
+        connection.SchemaEditorClass = _resuming(connection.SchemaEditorClass)
+    cursor.execute(f"CREATE TABLE IF NOT EXISTS {MARK} (since datetime DEFAULT now())")
 
 
 def _set_collation(cursor: Any) -> None:
@@ -54,3 +78,87 @@ def _resuming(editor: Any) -> Any:
                 log.info("already there: %s", sql)
 
     return Resuming
+
+
+def findings(cursor: Any) -> Iterator[Finding]:
+    """What doctor says about the server and our tables, asked by their owner."""
+    yield _version()
+    yield _collations(cursor)
+    yield _guards(cursor)
+    yield _loading(cursor)
+    yield _binary_log(cursor)
+    yield _packets(cursor)
+    yield budget(_variable(cursor, "max_connections"))
+
+
+def _variable(cursor: Any, name: str) -> Any:
+    cursor.execute(f"SELECT @@{name}")
+    return cursor.fetchone()[0]
+
+
+def _version() -> Finding:
+    version, oldest = connection.get_database_version(), OLDEST[dialect.current().name]
+    advice = f"Move to {connection.display_name} {'.'.join(map(str, oldest))} or later."
+    found = ".".join(map(str, version))
+    return Finding("server version", version >= oldest, found, advice)
+
+
+def _collations(cursor: Any) -> Finding:
+    """Of whole tables: the columns of JSON have one of their own, which harms nothing."""
+    ours = dialect.current().collation
+    cursor.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+        " AND table_collation <> %s AND table_type = 'BASE TABLE' ORDER BY table_name",
+        [ours],
+    )
+    others = [name for (name,) in cursor.fetchall()]
+    advice = (
+        f"Tables with another take `A` and `a`, or blanks at the end, for the same: migrate a new"
+        f" database, or ALTER TABLE … CONVERT TO CHARACTER SET utf8mb4 COLLATE {ours} while"
+        " nothing runs."
+    )
+    found = f"not that of {', '.join(others)}" if others else "of all tables"
+    return Finding("collation", not others, f"{ours}, {found}", advice)
+
+
+def _guards(cursor: Any) -> Finding:
+    cursor.execute(
+        "SELECT event_object_table, COUNT(*) FROM information_schema.triggers"
+        " WHERE trigger_schema = DATABASE() AND trigger_name LIKE '%%\\_tenant\\_%%'"
+        " GROUP BY event_object_table",
+        [],
+    )
+    found = dict(cursor.fetchall())
+    bare = sorted(table for table in guarded() if found.get(table) != 3)
+    advice = "Give the database's user the privilege TRIGGER and run `manage.py migrate` again."
+    shown = f"none on {', '.join(bare)}" if bare else f"on {len(guarded())} tables"
+    return Finding("tenant triggers", not bare, shown, advice)
+
+
+def guarded() -> list[str]:
+    """The tables whose rows are a tenant's."""
+    return [
+        model._meta.db_table
+        for model in apps.get_models()
+        if isinstance(model._meta.default_manager, TenantManager)
+    ]
+
+
+def _loading(cursor: Any) -> Finding:
+    if _variable(cursor, "local_infile"):
+        return Finding("loading", True, "by LOAD DATA LOCAL")
+    slow = "by INSERT, which is slower; SET GLOBAL local_infile = 1 lets LOAD DATA do it"
+    return Finding("loading", True, slow)
+
+
+def _binary_log(cursor: Any) -> Finding:
+    kept = _variable(cursor, "log_bin")
+    form = str(_variable(cursor, "binlog_format")) if kept else "none"
+    advice = "SET GLOBAL binlog_format = 'ROW': READ COMMITTED cannot be logged by statement."
+    return Finding("binary log", form != "STATEMENT", form.lower(), advice)
+
+
+def _packets(cursor: Any) -> Finding:
+    size = _variable(cursor, "max_allowed_packet")
+    advice = f"SET GLOBAL max_allowed_packet = {PACKET}: a row may have a mebibyte and more."
+    return Finding("packets", size >= PACKET, f"up to {size >> 20} MiB", advice)
