@@ -8,6 +8,12 @@ import pytest
 from tests import road, servers, service
 
 DIALECTS = ("sqlite", "postgresql", "mariadb")
+#: Where HTTP is what is tested: a third database would take its time and find nothing.
+HTTP_DIALECTS = ("sqlite", "postgresql")
+#: For tests of the running service whose SQL differs from database to database.
+on_every_database = pytest.mark.parametrize(
+    "running_service", DIALECTS, indirect=True, scope="session"
+)
 SHARED = service.ROOT.parent / "shared"
 
 
@@ -42,7 +48,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[road.Da
         yield opened
 
 
-@pytest.fixture(params=DIALECTS, scope="session")
+@pytest.fixture(params=HTTP_DIALECTS, scope="session")
 def running_service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[service.Service]:

@@ -28,6 +28,7 @@ from headrace.pipeline.report import (
 )
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
+from headrace.schema import Uuid
 from tests import servers
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
@@ -69,14 +70,14 @@ class Database:
             names = ", ".join(("tenant_id", *declared.field_names))
             cursor.execute(f"SELECT {names} FROM {entity}")
             found = [dict(zip(names.split(", "), row, strict=True)) for row in cursor.fetchall()]
-        plain = [{key: _plain(value) for key, value in row.items()} for row in found]
+        ids = {"tenant_id"} | {
+            field.name for field in declared.fields if isinstance(field.type, Uuid)
+        }
+        plain = [
+            {name: UUID(str(value)).hex if name in ids and value else value for name, value in row}
+            for row in (row.items() for row in found)
+        ]
         return sorted(plain, key=lambda row: (row["tenant_id"], row[declared.key]))
-
-
-def _plain(value):
-    if isinstance(value, UUID):
-        return value.hex
-    return value
 
 
 class LocalLedger:

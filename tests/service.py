@@ -255,12 +255,12 @@ def _service(
 def _undashed(value: object) -> object:
     if isinstance(value, UUID):
         return value.hex
-    if isinstance(value, str) and _DASHED.fullmatch(value):
+    if isinstance(value, str) and DASHED.fullmatch(value):
         return value.replace("-", "")
     return value
 
 
-_DASHED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+DASHED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _command_line(pid: int) -> bytes:

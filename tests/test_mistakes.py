@@ -94,35 +94,44 @@ def test_6_staged_rows_are_private_to_the_worker_that_staged_them(merchant, stra
 
 def lasting_tables(running: Service) -> list[str]:
     """The tables that more than one connection sees."""
-    if running.is_postgresql:
-        statement = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't'"
-    else:
-        statement = "SELECT name FROM sqlite_master WHERE type = 'table'"
-    return [name for (name,) in ask(running, statement)]
+    statements = {
+        "postgresql": "SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't'",
+        "mariadb": "SELECT table_name FROM information_schema.tables"
+        " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'",
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+    }
+    return [name for (name,) in ask(running, statements[running.dialect])]
 
 
 @contextmanager
 def refusing(running: Service, name: str) -> Iterator[None]:
     """A database that refuses customers of this name, as it would for a check of its own."""
-    if running.is_postgresql:
-        ask(
-            running,
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE check_violation; END $$;"
-            " CREATE TRIGGER refuse BEFORE INSERT ON customers FOR EACH ROW"
-            f" WHEN (NEW.name = '{name}') EXECUTE FUNCTION refuse()",
-        )
-    else:
-        ask(
-            running,
-            "CREATE TRIGGER refuse BEFORE INSERT ON customers"
-            f" WHEN NEW.name = '{name}' BEGIN SELECT RAISE(ABORT, 'refused'); END",
-        )
+    make, drop = REFUSALS[running.dialect]
+    ask(running, make.replace("NAME", name))
     try:
         yield
     finally:
-        on = " ON customers; DROP FUNCTION refuse()" if running.is_postgresql else ""
-        ask(running, f"DROP TRIGGER refuse{on}")
+        ask(running, drop)
+
+
+REFUSALS = {
+    "postgresql": (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE check_violation; END $$;"
+        " CREATE TRIGGER refuse BEFORE INSERT ON customers FOR EACH ROW"
+        " WHEN (NEW.name = 'NAME') EXECUTE FUNCTION refuse()",
+        "DROP TRIGGER refuse ON customers; DROP FUNCTION refuse()",
+    ),
+    "mariadb": (
+        "ALTER TABLE customers ADD CONSTRAINT refuse CHECK (name IS NULL OR name <> 'NAME')",
+        "ALTER TABLE customers DROP CONSTRAINT refuse",
+    ),
+    "sqlite": (
+        "CREATE TRIGGER refuse BEFORE INSERT ON customers"
+        " WHEN NEW.name = 'NAME' BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        "DROP TRIGGER refuse",
+    ),
+}
 
 
 def test_7_a_database_error_is_told_for_its_line_and_stops_no_other(merchant):
