@@ -169,14 +169,14 @@ class MariaDB:
         )
 
     def start(self) -> None:
-        log = (self._home / "log").open("ab")
         command = [
             *(self._program, "--no-defaults", f"--datadir={self._home / 'data'}"),
             *(f"--port={self._port}", "--bind-address=127.0.0.1", *self._as_user()),
             *(f"--socket={self._home / 'socket'}", f"--pid-file={self._home / 'pid'}"),
             *self._options,
         ]
-        self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         self._wait()
 
     def kill(self) -> None:

@@ -1,0 +1,320 @@
+"""What only MariaDB can do wrong: files that it does not take, warnings, DDL that stays, deaths."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pymysql
+import pytest
+
+from headrace.entities import BY_NAME, ENTITIES
+from headrace.pipeline.errors import DataRefused, Retryable
+from tests import documents, inside, records, road, servers
+from tests.records import example, expected, stored
+from tests.servers import MariaDB
+from tests.service import ROOT, Service
+
+CUSTOMERS, ORDERS = BY_NAME["customers"], BY_NAME["orders"]
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[MariaDB]:
+    """A server that may be hurt."""
+    with servers.mariadb_of_our_own() as server:
+        if server is None:
+            pytest.skip("NO MARIADB PROGRAMS: nothing can be killed")
+        yield server
+
+
+@pytest.fixture
+def own_database(own_server: MariaDB) -> Iterator[road.Database]:
+    with road.mariadb_database(own_server.url) as opened:
+        opened.tenant = uuid4()
+        yield opened
+
+
+@pytest.fixture
+def without_files(own_server: MariaDB) -> Iterator[None]:
+    """A server that does not take files, as MySQL is by default."""
+    with pymysql.connect(**servers.mysql_parts(own_server.url)) as administrator:
+        administrator.cursor().execute("SET GLOBAL local_infile = 0")
+        yield
+        administrator.cursor().execute("SET GLOBAL local_infile = 1")
+
+
+@pytest.fixture(params=["LOAD DATA", "INSERT"])
+def loading(request: pytest.FixtureRequest) -> None:
+    if request.param == "INSERT":
+        request.getfixturevalue("without_files")
+
+
+def travelling(rows: list[records.Record]) -> list[bytes]:
+    """Customers as pass A hands them over."""
+    full = (1 << len(CUSTOMERS.fields)) - 1
+    texts = ("\t".join(_cell(row[name]) for name in CUSTOMERS.field_names) for row in rows)
+    return [f"{line}\t{full}\t{text}".encode() for line, text in enumerate(texts, 1)]
+
+
+def _cell(value: object) -> str:
+    return "{}" if isinstance(value, dict) else str(value)
+
+
+@pytest.mark.usefixtures("loading")
+@pytest.mark.parametrize("entity", ENTITIES, ids=lambda entity: entity.name)
+def test_rows_land_whether_or_not_the_server_takes_files(entity, own_database, tmp_path):
+    numbers = range(5)
+    records.land_parents(own_database, tmp_path, entity, numbers)
+    rows = [example(entity, number) for number in numbers]
+    rows += [
+        row | {entity.key: records.key("another", at), **unlike(entity, row)}
+        for at, row in enumerate(rows)
+    ]
+    file, more = records.file(*rows), {"tenant": own_database.tenant}
+    for number, outcome in enumerate(("inserted", "unchanged"), 1):
+        ledger = road.land(own_database, tmp_path, entity.name, file, number=number, **more)
+        assert set(ledger.outcome_by_line()) == {outcome}
+    assert stored(own_database, entity) == expected(entity, *rows)
+
+
+def unlike(entity, row: records.Record) -> records.Record:
+    """Awkward texts, and values that let the row stand beside the other."""
+    texts = ("customer_name_snapshot", "name", "source")
+    changed = {name: "it's\t\\N\n\\ 🙂'" for name in texts if name in row}
+    changed |= {name: f"{row[name]}'" for name in entity.natural_keys}
+    if entity.interval is not None:
+        return changed | {
+            entity.interval.start: row[entity.interval.end],
+            entity.interval.end: None,
+        }
+    return changed | {field.name: None for field in entity.fields if field.null}
+
+
+@pytest.mark.usefixtures("loading")
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "x" * 256),
+        ("customer_id", "no-uuid"),
+        ("created_at", "2025-02-30 00:00:00"),
+        ("created_at", "yesterday"),
+    ],
+)
+def test_a_value_that_the_server_would_bend_is_refused(field, value, own_database):
+    rows = travelling([example(CUSTOMERS, number) for number in (1, 2)])
+    bent = travelling([example(CUSTOMERS, 3, **{field: value})])
+    with pytest.raises((DataRefused, pymysql.MySQLError)) as caught, own_database.transaction():
+        own_database.dialect.stage(own_database.connection, CUSTOMERS, [*rows, *bent])
+    error = caught.value
+    meaning = error if isinstance(error, DataRefused) else own_database.dialect.translated(error)
+    assert isinstance(meaning, DataRefused)
+
+
+class Deadly(list):
+    """Rows of which the second part comes when the server is dead."""
+
+    def __init__(self, rows: list[bytes], kill: Callable[[], None]) -> None:
+        super().__init__(rows)
+        self._parts = 0
+        self._kill = kill
+
+    def __getitem__(self, at):
+        self._parts += isinstance(at, slice)
+        if self._parts == 3:
+            self._kill()
+        return super().__getitem__(at)
+
+
+def test_a_server_that_dies_while_rows_are_sent_is_tried_again(tmp_path):
+    """Nothing hangs, nothing is left behind, and the same rows land when it is back."""
+    with servers.mariadb_of_our_own() as server:
+        if server is None:
+            pytest.skip("NO MARIADB PROGRAMS: nothing can be killed")
+        rows = travelling([example(CUSTOMERS, number) for number in range(20_000)])
+        open_files = set(os.listdir("/proc/self/fd"))
+        with servers.mariadb_database(server.url) as url:
+            with road.mariadb_connection(url) as connection:
+                database = road.Database("mariadb", connection, url)
+                database.create_tables()
+                connection.begin()
+                with pytest.raises((Retryable, pymysql.MySQLError)) as caught:
+                    database.dialect.stage(connection, CUSTOMERS, Deadly(rows, server.kill))
+            error = caught.value
+            meaning = error if isinstance(error, Retryable) else database.dialect.translated(error)
+            assert isinstance(meaning, Retryable)
+            assert [one for one in threading.enumerate() if one.name == "headrace-load"] == []
+            server.start()
+            with road.mariadb_connection(url) as connection:
+                database = road.Database("mariadb", connection, url)
+                file = records.file(*(example(CUSTOMERS, number) for number in range(100)))
+                ledger = road.land(database, tmp_path, "customers", file)
+                assert ledger.outcome_by_line() == ["inserted"] * 100
+        assert set(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_a_count_that_is_not_what_was_found_runs_the_segment_again(own_database, tmp_path):
+    """Another load inserts a row of ours after ours was found absent."""
+    rows, dialect = [example(CUSTOMERS, number) for number in (1, 2)], own_database.dialect
+    file, more = records.file(*rows), {"tenant": own_database.tenant}
+    insert, tries = pymysql.cursors.Cursor.execute, []
+
+    class Interrupted(pymysql.cursors.Cursor):
+        def execute(self, query, args=None):
+            if query.lstrip().startswith("INSERT INTO customers ("):
+                tries.append(query)
+                if len(tries) == 1:
+                    late = records.file(example(CUSTOMERS, 1, name="older"))
+                    road.land(other, tmp_path, "customers", late, number=1, **more)
+            return insert(self, query, args)
+
+    with road.beside(own_database) as other:
+        own_database.connection.cursorclass = Interrupted
+        ledger = road.land(own_database, tmp_path, "customers", file, number=2, **more)
+    assert ledger.outcome_by_line() == ["updated", "inserted"]
+    assert len(tries) == 2
+    assert stored(own_database, CUSTOMERS) == expected(CUSTOMERS, *rows)
+    assert dialect.name == "mariadb"
+
+
+# Setting up.
+
+
+@pytest.fixture
+def bare(mariadb_server: str, tmp_path: Path) -> Iterator[Service]:
+    """A database without tables."""
+    with inside.database(tmp_path, mariadb_server) as service:
+        yield service
+
+
+def schema(service: Service) -> dict[str, str]:
+    """How the server says that each table and trigger was made."""
+    found = {}
+    for (table,) in service.ask("SHOW TABLES"):
+        found[table] = sorted(service.ask(f"SHOW CREATE TABLE `{table}`")[0][1].split("\n"))
+    columns = "trigger_name, event_object_table, action_statement"
+    triggers = service.ask(
+        f"SELECT {columns} FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
+    )
+    applied = service.ask("SELECT app, name FROM django_migrations")
+    return {"tables": found, "triggers": sorted(triggers), "applied": sorted(applied)}
+
+
+def made(service: Service) -> int:
+    """How many columns, parts of indexes, triggers and foreign keys there are."""
+    parts = ("columns", "statistics", "key_column_usage")
+    counts = [
+        f"(SELECT COUNT(*) FROM information_schema.{part} WHERE table_schema = DATABASE())"
+        for part in parts
+    ]
+    triggers = "SELECT COUNT(*) FROM information_schema.triggers"
+    counts.append(f"({triggers} WHERE trigger_schema = DATABASE())")
+    return service.ask(f"SELECT {' + '.join(counts)}")[0][0]
+
+
+@pytest.mark.slow
+def test_a_migration_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    bare, mariadb_server, tmp_path
+):
+    kills = 0
+    for goal in range(5, 1_000, 50):
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+            cwd=ROOT,
+            env=bare.environment,
+            start_new_session=True,
+        )
+        while made(bare) < goal and process.poll() is None:
+            time.sleep(0.002)
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    print(f"{kills} kills")
+    assert (process.returncode, kills >= 5) == (0, True)
+    (tmp_path / "calm").mkdir()
+    with inside.database(tmp_path / "calm", mariadb_server) as calm:
+        calm.manage("migrate", "--verbosity", "0")
+        assert schema(bare) == schema(calm)
+
+
+def test_a_table_of_somebody_else_is_not_taken_for_ours(bare):
+    """Only where a migration did not end counts what is there already as made."""
+    bare.ask("CREATE TABLE tenants (anything int)")
+    done = bare.manage("migrate", "--verbosity", "0", check=False)
+    assert done.returncode == 1
+    assert "tenants" in done.stderr
+
+
+def findings(service: Service) -> dict[str, tuple[bool, str]]:
+    shown = json.loads(service.manage("doctor", "--json", check=False).stdout)
+    return {one["name"]: (one["is_well"], one["found"]) for one in shown["findings"]}
+
+
+def test_doctor_sees_a_collation_that_confuses_texts_and_a_guard_that_is_gone(bare):
+    bare.manage("migrate", "--verbosity", "0")
+    assert all(is_well for is_well, _ in findings(bare).values())
+    bare.ask("ALTER TABLE idempotency_keys CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+    bare.ask("DROP TRIGGER parked_tenant_delete")
+    found = {name: text for name, (is_well, text) in findings(bare).items() if not is_well}
+    assert found == {
+        "collation": "utf8mb4_nopad_bin, not that of idempotency_keys",
+        "tenant triggers": "none on parked",
+    }
+
+
+@pytest.fixture
+def documented(mariadb_server: str, tmp_path: Path) -> Iterator[Service]:
+    """The user and the database of docs/databases.md, under a name of their own."""
+    name = f"headrace_docs_{uuid4().hex[:12]}"
+    [sql] = [one.text for one in documents.blocks("docs/databases.md") if one.language == "sql"]
+    parts = servers.mysql_parts(mariadb_server)
+    with pymysql.connect(**parts, autocommit=True) as administrator:
+        cursor = administrator.cursor()
+        for statement in filter(str.strip, re.sub(r"\bheadrace\b", name, sql).split(";")):
+            cursor.execute(statement)
+        try:
+            url = f"mariadb://{name}:p@ss@{parts['host']}:{parts['port']}/{name}"
+            with inside.database(tmp_path, None) as service:
+                service.environment["DATABASE_URL"] = url
+                yield service
+        finally:
+            cursor.execute(f"DROP DATABASE {name}")
+            cursor.execute(f"DROP USER {name}")
+
+
+def test_the_documented_statements_are_enough(documented):
+    documented.manage("migrate", "--verbosity", "0")
+    assert all(is_well for is_well, _ in findings(documented).values())
+    url = documented.environment.pop("DATABASE_URL")
+    name, port = url.rpartition("/")[2], url.rpartition(":")[2].partition("/")[0]
+    documented.environment |= {
+        "DB_ENGINE": "django.db.backends.mysql",
+        "DB_NAME": name,
+        "DB_USER": name,
+        "DB_PASSWORD": "p@ss",
+        "DB_HOST": "127.0.0.1",
+        "DB_PORT": port,
+    }
+    assert findings(documented)["migrations"] == (True, "all applied")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"DB_ENGINE": "mssql", "DB_NAME": "x"}, {"DATABASE_URL": "mssql://sa:p@ss@host/x"}],
+    ids=["DB_ENGINE", "DATABASE_URL"],
+)
+def test_sql_server_is_said_not_to_be_there_yet(environment, tmp_path):
+    with inside.database(tmp_path, None) as service:
+        service.environment |= environment
+        done = service.manage("check", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Headrace has no dialect for SQL Server yet: set DATABASE_URL to")
+    assert "Traceback" not in done.stderr
