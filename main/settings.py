@@ -77,7 +77,7 @@ WSGI_APPLICATION = "main.wsgi.application"
 TEMPLATES = [
     {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True},
 ]
-# MariaDB has no partial indexes: apps.core.mariadb makes whole ones in their place.
+# MariaDB has no partial indexes: Django makes whole ones in their place.
 SILENCED_SYSTEM_CHECKS = ["models.W037"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True

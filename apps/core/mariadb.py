@@ -7,13 +7,11 @@ way a table says so; where it is found, what is there already counts as made.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import CommandError
 from django.db import Error, connection
-from django.db.models import Index, Model, Q
 
 from apps.core import dialect
 from apps.core.entity_models import TenantManager
@@ -37,7 +35,6 @@ def migration() -> Iterator[None]:
             _begin(cursor)
         yield
         with connection.cursor() as cursor:
-            _make_whole_indexes(cursor)
             cursor.execute(f"DROP TABLE IF EXISTS {MARK}")
     except Error as error:
         if error.args[:1] and error.args[0] in _DENIED:
@@ -66,36 +63,6 @@ def _set_collation(cursor: Any) -> None:
     cursor.execute("SELECT @@collation_database")
     if cursor.fetchone() != (ours,):
         cursor.execute(f"ALTER DATABASE CHARACTER SET utf8mb4 COLLATE {ours}")
-
-
-def _make_whole_indexes(cursor: Any) -> None:
-    """There are no partial indexes, and Django makes none of them: ours are whole ones.
-
-    What the condition is about comes first, so that the few rows that it is for are together.
-    """
-    with connection.schema_editor() as editor:
-        for model in filter(partial(_is_current, cursor), apps.get_models()):
-            made = connection.introspection.get_constraints(cursor, model._meta.db_table)
-            for index in model._meta.indexes:
-                if index.condition is not None and index.name not in made:
-                    editor.add_index(model, Index(fields=_key_of(index), name=index.name))
-
-
-def _is_current(cursor: Any, model: type[Model]) -> bool:
-    """Whether the table has all columns: only some migrations may have been asked for."""
-    table, inspector = model._meta.db_table, connection.introspection
-    if table not in inspector.table_names(cursor):
-        return False
-    described = inspector.get_table_description(cursor, table)
-    wanted = {field.column for field in model._meta.concrete_fields}
-    return wanted <= {column.name for column in described}
-
-
-def _key_of(index: Index) -> list[str]:
-    match index.condition:
-        case Q(children=[(str(lookup), _)]):
-            return [lookup.partition("__")[0], *index.fields]
-    return list(index.fields)
 
 
 def _resuming(editor: Any) -> Any:
