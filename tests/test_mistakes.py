@@ -24,6 +24,7 @@ from tests import tables
 from tests import test_idempotency as idempotency
 from tests import test_ingestion_http as ingestion
 from tests import test_tenants_http as tenants
+from tests.conftest import on_every_database
 from tests.road import ndjson
 from tests.service import ROOT, Merchant, Service
 from tests.shop import ask, customer, order, order_item, product
@@ -44,6 +45,7 @@ def test_2_a_view_is_closed_by_default_and_known_to_the_authorisation_table(shop
     tenants.assert_closed_without_a_key(shop)
 
 
+@on_every_database
 def test_4_a_tenant_cannot_overwrite_or_block_rows_of_another_with_the_same_id(merchant, stranger):
     tenants.assert_equal_ids_stay_apart(merchant, stranger)
     goods, bought = product(), order()
@@ -77,6 +79,7 @@ def more_workers(running: Service, number: int) -> Iterator[None]:
             process.wait(40)
 
 
+@on_every_database
 def test_6_staged_rows_are_private_to_the_worker_that_staged_them(merchant, stranger):
     files = [ndjson(*(customer() for _ in range(2_000))) for _ in range(4)]
 
@@ -134,6 +137,7 @@ REFUSALS = {
 }
 
 
+@on_every_database
 def test_7_a_database_error_is_told_for_its_line_and_stops_no_other(merchant):
     name = uuid4().hex
     rows = [customer() for _ in range(100)]
@@ -171,6 +175,7 @@ def test_9_a_second_upload_with_the_same_key_returns_the_first(merchant):
     idempotency.assert_replayed(*openings)
 
 
+@on_every_database
 def test_10_identical_requests_at_once_have_one_effect_and_one_answer(shop):
     idempotency.assert_one_effect_of_requests_at_once(shop, 6)
 
@@ -190,6 +195,7 @@ def test_12_a_price_that_is_no_exact_finite_number_is_a_reject_without_database_
     assert tables.rows(merchant.service, merchant.tenant, "products") == []
 
 
+@on_every_database
 def test_16_the_id_of_a_row_never_changes(merchant):
     first = product()
     again = product(sku=first["sku"], name="Other tea")
