@@ -17,7 +17,7 @@ import pytest
 
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline.errors import DataRefused, Retryable
-from tests import documents, inside, records, road, servers
+from tests import documents, inside, records, road, servers, service, tables
 from tests.records import example, expected, stored
 from tests.servers import MariaDB
 from tests.service import ROOT, Service
@@ -183,30 +183,55 @@ def test_a_count_that_is_not_what_was_found_runs_the_segment_again(own_database,
     assert dialect.name == "mariadb"
 
 
+@pytest.mark.slow
+def test_a_file_lands_once_though_its_server_dies_twice_and_comes_back(tmp_path):
+    """Status, sums and rows are as if nothing had been; the service itself is not restarted."""
+    with servers.mariadb_of_our_own() as server:
+        if server is None:
+            pytest.skip("NO MARIADB PROGRAMS: nothing can be killed")
+        rows = [example(CUSTOMERS, number) for number in range(120_000)]
+        with service.running(tmp_path, server.url, HEADRACE_LEASE_SECONDS="2") as running:
+            merchant = running.add_tenant()
+            token = merchant.send("customers.ndjson", records.file(*rows)).json()["upload_token"]
+            for goal in (0, 1):
+                while merchant.status(token)["outcomes"]["inserted"] < goal:
+                    time.sleep(0.05)
+                time.sleep(0.3)
+                server.kill()
+                assert (
+                    merchant.request("GET", f"/ingest/sessions/{token}/status/").status_code == 503
+                )
+                server.start()
+            status = merchant.wait(token, 120)
+            assert status["status"] == "completed", status
+            assert status["outcomes"]["inserted"] == len(rows)
+            assert len(tables.rows(running, merchant.tenant, "customers")) == len(rows)
+
+
 # Setting up.
 
 
 @pytest.fixture
 def bare(mariadb_server: str, tmp_path: Path) -> Iterator[Service]:
     """A database without tables."""
-    with inside.database(tmp_path, mariadb_server) as service:
-        yield service
+    with inside.database(tmp_path, mariadb_server) as empty:
+        yield empty
 
 
-def schema(service: Service) -> dict[str, str]:
+def schema(of: Service) -> dict[str, str]:
     """How the server says that each table and trigger was made."""
     found = {}
-    for (table,) in service.ask("SHOW TABLES"):
-        found[table] = sorted(service.ask(f"SHOW CREATE TABLE `{table}`")[0][1].split("\n"))
+    for (table,) in of.ask("SHOW TABLES"):
+        found[table] = sorted(of.ask(f"SHOW CREATE TABLE `{table}`")[0][1].split("\n"))
     columns = "trigger_name, event_object_table, action_statement"
-    triggers = service.ask(
+    triggers = of.ask(
         f"SELECT {columns} FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
     )
-    applied = service.ask("SELECT app, name FROM django_migrations")
+    applied = of.ask("SELECT app, name FROM django_migrations")
     return {"tables": found, "triggers": sorted(triggers), "applied": sorted(applied)}
 
 
-def made(service: Service) -> int:
+def made(of: Service) -> int:
     """How many columns, parts of indexes, triggers and foreign keys there are."""
     parts = ("columns", "statistics", "key_column_usage")
     counts = [
@@ -215,7 +240,7 @@ def made(service: Service) -> int:
     ]
     triggers = "SELECT COUNT(*) FROM information_schema.triggers"
     counts.append(f"({triggers} WHERE trigger_schema = DATABASE())")
-    return service.ask(f"SELECT {' + '.join(counts)}")[0][0]
+    return of.ask(f"SELECT {' + '.join(counts)}")[0][0]
 
 
 @pytest.mark.slow
@@ -253,8 +278,8 @@ def test_a_table_of_somebody_else_is_not_taken_for_ours(bare):
     assert "tenants" in done.stderr
 
 
-def findings(service: Service) -> dict[str, tuple[bool, str]]:
-    shown = json.loads(service.manage("doctor", "--json", check=False).stdout)
+def findings(of: Service) -> dict[str, tuple[bool, str]]:
+    shown = json.loads(of.manage("doctor", "--json", check=False).stdout)
     return {one["name"]: (one["is_well"], one["found"]) for one in shown["findings"]}
 
 
@@ -282,9 +307,9 @@ def documented(mariadb_server: str, tmp_path: Path) -> Iterator[Service]:
             cursor.execute(statement)
         try:
             url = f"mariadb://{name}:p@ss@{parts['host']}:{parts['port']}/{name}"
-            with inside.database(tmp_path, None) as service:
-                service.environment["DATABASE_URL"] = url
-                yield service
+            with inside.database(tmp_path, None) as bound:
+                bound.environment["DATABASE_URL"] = url
+                yield bound
         finally:
             cursor.execute(f"DROP DATABASE {name}")
             cursor.execute(f"DROP USER {name}")
@@ -312,9 +337,9 @@ def test_the_documented_statements_are_enough(documented):
     ids=["DB_ENGINE", "DATABASE_URL"],
 )
 def test_sql_server_is_said_not_to_be_there_yet(environment, tmp_path):
-    with inside.database(tmp_path, None) as service:
-        service.environment |= environment
-        done = service.manage("check", check=False)
+    with inside.database(tmp_path, None) as misled:
+        misled.environment |= environment
+        done = misled.manage("check", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Headrace has no dialect for SQL Server yet: set DATABASE_URL to")
     assert "Traceback" not in done.stderr

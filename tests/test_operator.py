@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.pipeline.report import Outcome
 from tests import documents, service
-from tests.conftest import DIALECTS, on_every_database, server_of
+from tests.conftest import HTTP_DIALECTS, on_every_database, server_of
 from tests.servers import free_port
 from tests.service import ROOT, Merchant, Service
 from tests.shop import customer, order, product
@@ -50,7 +50,7 @@ for number in range(100):
 TOKEN = "a-token-of-the-test"
 
 
-@pytest.fixture(params=DIALECTS, scope="module")
+@pytest.fixture(params=HTTP_DIALECTS, scope="module")
 def idle(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from tests import inside
-from tests.conftest import DIALECTS, server_of
+from tests.conftest import DIALECTS, HTTP_DIALECTS, server_of
 from tests.inside import Inside
 from tests.service import ROOT, Service
 
@@ -137,7 +137,7 @@ def test_a_cleanup_of_some_pages_at_a_time_says_that_it_has_begun(dialect, reque
         }
 
 
-@pytest.fixture(params=DIALECTS, scope="module")
+@pytest.fixture(params=HTTP_DIALECTS, scope="module")
 def calm_end(request, tmp_path_factory) -> list:
     """What an undisturbed cleanup leaves of the crowd, and the dialect."""
     with migrated(request.param, request, tmp_path_factory.mktemp("calm")) as calm:

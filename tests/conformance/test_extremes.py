@@ -106,3 +106,33 @@ def test_two_loads_of_the_same_rows_at_once_end_as_one_after_the_other(
 
 def changed(entity, row: records.Record) -> records.Record:
     return row if entity.name == "stock_events" else row | {"name": f"{row['name']} again"}
+
+
+def test_intervals_that_overlap_and_come_at_once_do_not_both_land(
+    database: road.Database, tmp_path: Path, parents
+):
+    """Each file is one transaction, so that all of it comes first or second."""
+    if database.dialect.name == "sqlite":
+        pytest.skip("one writer at a time: no neighbour can interfere")
+    prices, numbers = BY_NAME["price_history"], range(300)
+    parents(prices, *numbers)
+    ours = [example(prices, number) for number in numbers]
+    shifted = [
+        row | {"id": records.key("shifted", at), "effective_from": "2024-06-01T00:00:00Z"}
+        for at, row in enumerate(ours)
+    ]
+    start = Barrier(2)
+
+    def load(own: road.Database, number: int, rows: list) -> list[str]:
+        start.wait()
+        file, more = records.file(*rows), {"number": number, "tenant": database.tenant}
+        return road.land(own, tmp_path, "price_history", file, **more).outcome_by_line()
+
+    with road.beside(database) as neighbour, ThreadPoolExecutor() as pool:
+        ends = [
+            pool.submit(load, *of) for of in ((database, 1, ours), (neighbour, 2, shifted[::-1]))
+        ]
+        outcomes = [end.result() for end in ends]
+    assert {*outcomes[0], *outcomes[1]} == {"inserted", "rejected"}
+    assert [len(set(found)) for found in outcomes] == [1, 1]
+    assert len(stored(database, prices)) == len(numbers)

@@ -77,9 +77,9 @@ SPELLING = Spelling(
 #: What every session of ours must have set, whatever the server's own defaults are.
 SESSION = (
     "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
-    "NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 5,"
-    " lock_wait_timeout = 5, group_concat_max_len = 67108864"
+    "NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION', group_concat_max_len = 67108864"
 )
+_WAITS = "innodb_lock_wait_timeout = 5, lock_wait_timeout = 5"
 INSERT_BYTES = 1 << 20
 
 
@@ -164,7 +164,7 @@ class MySQL:
 
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(f"{SESSION}, {self._server.patience}")
+            cursor.execute(f"{SESSION}, {_WAITS}, {self._server.patience}")
             # Made anew: emptying it would keep the old rows until the transaction's end.
             cursor.execute(f"DROP TEMPORARY TABLE IF EXISTS {entity.name}_staging")
             cursor.execute(self._staging_table(entity))
