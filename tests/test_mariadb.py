@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -295,24 +297,62 @@ def test_doctor_sees_a_collation_that_confuses_texts_and_a_guard_that_is_gone(ba
     }
 
 
-@pytest.fixture
-def documented(mariadb_server: str, tmp_path: Path) -> Iterator[Service]:
+@contextmanager
+def documented_user(server: str, home: Path) -> Iterator[Service]:
     """The user and the database of docs/databases.md, under a name of their own."""
     name = f"headrace_docs_{uuid4().hex[:12]}"
     [sql] = [one.text for one in documents.blocks("docs/databases.md") if one.language == "sql"]
-    parts = servers.mysql_parts(mariadb_server)
+    parts = servers.mysql_parts(server)
     with pymysql.connect(**parts, autocommit=True) as administrator:
         cursor = administrator.cursor()
         for statement in filter(str.strip, re.sub(r"\bheadrace\b", name, sql).split(";")):
             cursor.execute(statement)
         try:
             url = f"mariadb://{name}:p@ss@{parts['host']}:{parts['port']}/{name}"
-            with inside.database(tmp_path, None) as bound:
+            with inside.database(home, None) as bound:
                 bound.environment["DATABASE_URL"] = url
                 yield bound
         finally:
             cursor.execute(f"DROP DATABASE {name}")
             cursor.execute(f"DROP USER {name}")
+
+
+@pytest.fixture
+def documented(mariadb_server: str, tmp_path: Path) -> Iterator[Service]:
+    with documented_user(mariadb_server, tmp_path) as bound:
+        yield bound
+
+
+def test_two_migrations_at_once_end_as_one(bare):
+    with ThreadPoolExecutor() as pool:
+        ends = [pool.submit(bare.manage, "migrate", "--verbosity", "0") for _ in range(2)]
+        assert [end.result().returncode for end in ends] == [0, 0]
+    assert all(is_well for is_well, _ in findings(bare).values())
+
+
+def test_a_server_with_a_binary_log_says_what_it_wants_and_then_gets_its_triggers(tmp_path):
+    options = ("--log-bin", "--server-id=1", "--binlog-format=STATEMENT")
+    with servers.mariadb_of_our_own(*options) as server:
+        if server is None:
+            pytest.skip("NO MARIADB PROGRAMS: none with a binary log can be started")
+        parts = servers.mysql_parts(server.url)
+        with (
+            documented_user(server.url, tmp_path) as bound,
+            pymysql.connect(**parts, autocommit=True) as administrator,
+        ):
+            for wanted in (
+                "SET GLOBAL binlog_format = 'ROW'",
+                "SET GLOBAL log_bin_trust_function_creators = 1",
+            ):
+                refused = bound.manage("migrate", "--verbosity", "0", check=False)
+                assert (refused.returncode, wanted in refused.stderr) == (1, True), refused.stderr
+                assert "Traceback" not in refused.stderr
+                administrator.cursor().execute(wanted)
+            bound.manage("migrate", "--verbosity", "0")
+            assert all(is_well for is_well, _ in findings(bound).values())
+            administrator.cursor().execute("SET GLOBAL binlog_format = 'STATEMENT'")
+            unwell = [name for name, (is_well, _) in findings(bound).items() if not is_well]
+            assert unwell == ["binary log"]
 
 
 def test_the_documented_statements_are_enough(documented):

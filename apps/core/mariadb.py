@@ -19,10 +19,11 @@ from apps.core.findings import Finding, budget
 
 log = logging.getLogger(__name__)
 MARK = "headrace_migrating"
-# There already: a table, a column, an index, a trigger, a foreign key. Gone already: a column or
-# an index.
-_MADE = frozenset((1050, 1060, 1061, 1359, 1826, 1005, 1091))
-_DENIED = frozenset((1044, 1142, 1227, 1419))
+# There already: a table, a column, an index, a trigger, a foreign key. Gone already: a table, a
+# column or an index.
+_MADE = frozenset((1050, 1060, 1061, 1359, 1826, 1051, 1091))
+_NOT_MADE, _BECAUSE_THERE = 1005, "errno: 121"
+MIGRATION_SECONDS = 600
 OLDEST = {"mariadb": (10, 7), "mysql": (8, 0, 16)}
 PACKET = 16 << 20
 
@@ -37,8 +38,8 @@ def migration() -> Iterator[None]:
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS {MARK}")
     except Error as error:
-        if error.args[:1] and error.args[0] in _DENIED:
-            raise CommandError(_NOT_ALLOWED) from None
+        if reason := _REFUSALS.get(error.args[0] if error.args else 0):
+            raise CommandError(reason) from None
         raise
 
 
@@ -48,14 +49,23 @@ _NOT_ALLOWED = (
     " log_bin_trust_function_creators = 1 (for the triggers that guard tenants); then migrate"
     " again. docs/databases.md has the statements."
 )
+_BY_STATEMENT = (
+    "SET GLOBAL binlog_format = 'ROW', then migrate again: READ COMMITTED cannot be logged by"
+    " statement."
+)
+_REFUSALS = {**dict.fromkeys((1044, 1142, 1227, 1419), _NOT_ALLOWED), 1665: _BY_STATEMENT}
 
 
 def _begin(cursor: Any) -> None:
+    # Two that start at once: the second waits, and finds nothing to do.
+    cursor.execute("SELECT GET_LOCK(LEFT(DATABASE(), 64), %s)", [MIGRATION_SECONDS])
+    if cursor.fetchone() != (1,):
+        raise CommandError("Another `migrate` is at work on this database; try again after it.")
     _set_collation(cursor)
     if MARK in connection.introspection.table_names(cursor):
         log.warning("the last migration did not end: what it made is kept")
         connection.SchemaEditorClass = _resuming(connection.SchemaEditorClass)
-    cursor.execute(f"CREATE TABLE IF NOT EXISTS {MARK} (since datetime DEFAULT now())")
+    cursor.execute(f"CREATE TABLE IF NOT EXISTS {MARK} (id integer PRIMARY KEY)")
 
 
 def _set_collation(cursor: Any) -> None:
@@ -63,6 +73,11 @@ def _set_collation(cursor: Any) -> None:
     cursor.execute("SELECT @@collation_database")
     if cursor.fetchone() != (ours,):
         cursor.execute(f"ALTER DATABASE CHARACTER SET utf8mb4 COLLATE {ours}")
+
+
+def _is_made(error: Error) -> bool:
+    code, *texts = error.args or (0,)
+    return code in _MADE or (code == _NOT_MADE and _BECAUSE_THERE in str(texts))
 
 
 def _resuming(editor: Any) -> Any:
@@ -73,7 +88,7 @@ def _resuming(editor: Any) -> Any:
             try:
                 super().execute(sql, params)
             except Error as error:
-                if not error.args or error.args[0] not in _MADE:
+                if not _is_made(error):
                     raise
                 log.info("already there: %s", sql)
 
