@@ -83,7 +83,7 @@ def _completed(database: dict[str, Any]) -> dict[str, Any]:
 
 
 def _for_pymysql(database: dict[str, Any]) -> dict[str, Any]:
-    """Django asks for MySQLdb; PyMySQL stands in for it. The URL's numbers become numbers."""
+    """Django asks for MySQLdb; PyMySQL stands in for it, with what follows the URL's `?`."""
     try:
         import pymysql  # noqa: PLC0415 - needed where this database is chosen only
 
@@ -94,9 +94,15 @@ def _for_pymysql(database: dict[str, Any]) -> dict[str, Any]:
         ) from None
     pymysql.install_as_MySQLdb()
     given = database.get("OPTIONS", {})
-    options = {name: int(text) if text.isdigit() else text for name, text in given.items()}
+    options = {name: _typed(text) for name, text in given.items()}
     return {
         **database,
         "HOST": database["HOST"] or "127.0.0.1",
         "OPTIONS": {"init_command": SESSION, "local_infile": True, **options},
     }
+
+
+def _typed(text: str) -> str | int | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if text.isdigit() else text

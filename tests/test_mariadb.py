@@ -18,7 +18,9 @@ import pymysql
 import pytest
 
 from headrace.entities import BY_NAME, ENTITIES
+from headrace.pipeline.dialects import mysql
 from headrace.pipeline.errors import DataRefused, Retryable
+from main import databases
 from tests import documents, inside, records, road, servers, service, tables
 from tests.records import example, expected, stored
 from tests.servers import MariaDB
@@ -383,3 +385,28 @@ def test_sql_server_is_said_not_to_be_there_yet(environment, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("Headrace has no dialect for SQL Server yet: set DATABASE_URL to")
     assert "Traceback" not in done.stderr
+
+
+SEVEN = {"connect_timeout": 7}
+DRIVER = {"init_command": mysql.SESSION, "local_infile": True}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mysql://u:p@ss@h:3307/n", ("u", "p@ss", "h", "3307", "n", {})),
+        ("mariadb://u:p%40s%2Fs@h/n", ("u", "p@s/s", "h", "", "n", {})),
+        ("mysql://u:a:b@c@[::1]:1/n", ("u", "a:b@c", "::1", "1", "n", {})),
+        (
+            "mysql+pymysql://u@h/n?ssl_ca=/ca.pem&ssl_verify_cert=true&connect_timeout=7",
+            ("u", "", "h", "", "n", {"ssl_ca": "/ca.pem", "ssl_verify_cert": True, **SEVEN}),
+        ),
+        ("mysql://u:p@/n?unix_socket=/s", ("u", "p", "127.0.0.1", "", "n", {"unix_socket": "/s"})),
+    ],
+)
+def test_a_url_says_where_and_how(url: str, expected: tuple):
+    found = databases.from_environment({"DATABASE_URL": url}, Path("unused"))
+    *place, options = expected
+    assert found["ENGINE"] == "django.db.backends.mysql"
+    assert [found[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME")] == place
+    assert found["OPTIONS"] == DRIVER | options
