@@ -32,7 +32,7 @@ CREATE TRIGGER price_history_turns_tenant_delete BEFORE DELETE ON price_history_
 CREATE TEMPORARY TABLE price_history_staging (line bigint NOT NULL, mask integer NOT NULL, id char(32) NOT NULL, product_id char(32), price numeric(19,4), effective_from datetime(6), effective_to datetime(6), PRIMARY KEY (id, line)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 
 -- load
-LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE price_history_staging CHARACTER SET utf8mb4 (line, mask, id, product_id, price, @effective_from, @effective_to) SET effective_from = TRIM(TRAILING 'Z' FROM @effective_from), effective_to = TRIM(TRAILING 'Z' FROM @effective_to);
+LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE price_history_staging CHARACTER SET utf8mb4 (line, mask, @id, @product_id, price, @effective_from, @effective_to) SET id = REPLACE(@id, '-', ''), product_id = REPLACE(@product_id, '-', ''), effective_from = TRIM(TRAILING 'Z' FROM @effective_from), effective_to = TRIM(TRAILING 'Z' FROM @effective_to);
 
 -- unresolved product_id
 SELECT s.line, s.product_id

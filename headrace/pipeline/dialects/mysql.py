@@ -14,10 +14,7 @@ Operator's notes:
   temporary table once, as MySQL wants it.
 """
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,7 +22,7 @@ from uuid import UUID
 import numpy as np
 import pymysql
 
-from headrace.pipeline.dialects import statements, tables
+from headrace.pipeline.dialects import mysql_loading, statements, tables
 from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
@@ -54,17 +51,25 @@ class Server:
     """What the two servers spell differently.
 
     `collation` compares texts byte for byte, blanks at the end included. `uuid` is the type that
-    Django's UUIDField has there, `patience` gives a statement up after ten minutes.
+    Django's UUIDField has there, `of_dashed` makes its value of a dashed id. `patience` gives a
+    statement up after ten minutes.
     """
 
     name: str
     collation: str
-    uuid: str
     patience: str
+    uuid: str = "uuid"
+    of_dashed: str = ""
 
 
-MARIADB = Server("mariadb", "utf8mb4_nopad_bin", "uuid", "max_statement_time = 600")
-MYSQL = Server("mysql", "utf8mb4_0900_bin", "char(32)", "max_execution_time = 600000")
+MARIADB = Server("mariadb", "utf8mb4_nopad_bin", "max_statement_time = 600")
+MYSQL = Server(
+    "mysql",
+    "utf8mb4_0900_bin",
+    "max_execution_time = 600000",
+    uuid="char(32)",
+    of_dashed="REPLACE({}, '-', '')",
+)
 SPELLING = Spelling(
     tenant="%(tenant)s",
     sequence="%(sequence)s",
@@ -80,7 +85,6 @@ SESSION = (
     "NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION', group_concat_max_len = 67108864"
 )
 _WAITS = "innodb_lock_wait_timeout = 5, lock_wait_timeout = 5"
-INSERT_BYTES = 1 << 20
 
 
 class MySQL:
@@ -152,7 +156,7 @@ class MySQL:
         return {
             "table": ";\n".join(self.table_statements(entity)),
             "staging": self._staging_table(entity),
-            "load": _load_statement(entity, "/dev/fd/3"),
+            "load": mysql_loading.statement(entity, "/dev/fd/3", self._server.of_dashed),
             **statements.checks(SPELLING, entity, self._parents),
             "absent": _absent_lines(entity),
             **({} if entity.promotion is Promotion.APPEND else changing),
@@ -168,8 +172,8 @@ class MySQL:
             # Made anew: emptying it would keep the old rows until the transaction's end.
             cursor.execute(f"DROP TEMPORARY TABLE IF EXISTS {entity.name}_staging")
             cursor.execute(self._staging_table(entity))
-            if rows and not _loaded(cursor, entity, rows):
-                _insert_rows(cursor, entity, rows)
+            if rows:
+                mysql_loading.load(cursor, entity, rows, self._server.of_dashed)
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference
@@ -320,7 +324,6 @@ class MySQL:
 
 _DUPLICATE = 1062
 _BROKEN = (pymysql.InterfaceError,)
-_NO_LOCAL_FILES = frozenset((1017, 1148, 3948, 4166))
 _TRANSLATIONS: list[tuple[frozenset[int], Callable[[str], HeadraceError]]] = [
     # A parent that is not there any more, or a row that others refer to.
     (frozenset((1216, 1217, 1451, 1452)), Race),
@@ -382,104 +385,6 @@ def _trigger(name: str, event: str, table: str, allowed: str) -> list[str]:
         f" IF NOT (@headrace_tenant <=> '*' OR {allowed}) THEN"
         " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'another tenant'; END IF",
     ]
-
-
-def _load_statement(entity: Entity, path: str) -> str:
-    """COPY's text is what LOAD DATA reads by default, but for booleans, times and some ids."""
-    readings = {field.name: _reading(field.type) for field in entity.fields}
-    columns = [f"@{name}" if reading else name for name, reading in readings.items()]
-    changed = [
-        f"{name} = {reading.format('@' + name)}" for name, reading in readings.items() if reading
-    ]
-    text = (
-        f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {entity.name}_staging"
-        f" CHARACTER SET utf8mb4 (line, mask, {', '.join(columns)})"
-    )
-    return f"{text} SET {', '.join(changed)}" if changed else text
-
-
-def _reading(kind: FieldType) -> str:
-    """How SQL makes of a travelling text what the column holds; empty where it is that already."""
-    match kind:
-        case Boolean():
-            return "({} = 't')"
-        case Timestamp():
-            return "TRIM(TRAILING 'Z' FROM {})"
-    return ""
-
-
-def _loaded(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> bool:
-    """Load the rows; False where LOAD DATA LOCAL is not to be had. Raises DataRefused.
-
-    What would be an error is a warning with LOCAL: none is passed over.
-    """
-    try:
-        with _pipe(rows) as path:
-            loaded = cursor.execute(_load_statement(entity, path))
-    except pymysql.OperationalError as error:
-        if error.args[0] in _NO_LOCAL_FILES:
-            return False
-        raise
-    except AttributeError:
-        # PyMySQL ends the file on a connection that broke, and has no socket to do it with.
-        if cursor.connection.open:
-            raise
-        raise Retryable("the connection broke while rows were sent") from None
-    if cursor.warning_count:
-        raise DataRefused("LOAD DATA warned of a value")
-    if loaded != len(rows):
-        raise Retryable(f"{loaded} of {len(rows)} rows arrived")
-    return True
-
-
-@contextmanager
-def _pipe(rows: Sequence[bytes]) -> Iterator[str]:
-    """A path from which the rows can be read once, while a thread writes them.
-
-    No name that could be left behind: the writer ends when either end is closed.
-    """
-    reading, writing = os.pipe()
-    writer = threading.Thread(target=_pour, args=(rows, writing), name="headrace-load")
-    writer.start()
-    try:
-        yield f"/dev/fd/{reading}"
-    finally:
-        os.close(reading)
-        writer.join()
-
-
-def _pour(rows: Sequence[bytes], writing: int) -> None:
-    try:
-        with os.fdopen(writing, "wb") as file:
-            for start in range(0, len(rows), 5_000):
-                file.write(b"\n".join(rows[start : start + 5_000]) + b"\n")
-    except BrokenPipeError:
-        pass  # the reader gave up, and says why
-
-
-def _insert_rows(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> None:
-    """The slow way. Within quotes, SQL's escapes are those of COPY."""
-    readings = ["{}", "{}", *(_reading(field.type) or "{}" for field in entity.fields)]
-    head = f"INSERT INTO {entity.name}_staging (line, mask, {', '.join(entity.field_names)}) VALUES"
-    batch: list[str] = []
-    size = 0
-    for row in rows:
-        batch.append(_tuple(row, readings))
-        size += len(row)
-        if size > INSERT_BYTES:
-            cursor.execute(head + ",".join(batch))
-            batch, size = [], 0
-    if batch:
-        cursor.execute(head + ",".join(batch))
-
-
-def _tuple(row: bytes, readings: list[str]) -> str:
-    cells = row.decode().split("\t")
-    values = (
-        "NULL" if cell == r"\N" else reading.replace("{}", "'" + cell.replace("'", "''") + "'")
-        for cell, reading in zip(cells, readings, strict=True)
-    )
-    return f"({', '.join(values)})"
 
 
 def _changes(entity: Entity, mask: int) -> str:
