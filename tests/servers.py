@@ -133,7 +133,8 @@ def mariadb() -> Iterator[str | None]:
 @contextmanager
 def mariadb_of_our_own(*options: str) -> "Iterator[MariaDB | None]":
     """A server that may be hurt, or None where there are no programs to start one."""
-    programs = [shutil.which(name) for name in ("mariadbd", "mariadb-install-db")]
+    places = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+    programs = [shutil.which(name, path=places) for name in ("mariadbd", "mariadb-install-db")]
     if not all(programs):
         yield None
         return
