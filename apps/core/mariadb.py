@@ -24,7 +24,7 @@ MARK = "headrace_migrating"
 _MADE = frozenset((1050, 1060, 1061, 1359, 1826, 1051, 1091))
 _NOT_MADE, _BECAUSE_THERE = 1005, "errno: 121"
 MIGRATION_SECONDS = 600
-OLDEST = {"mariadb": (10, 7), "mysql": (8, 0, 16)}
+OLDEST = {"mariadb": (10, 7), "mysql": (8, 0, 17)}
 PACKET = 16 << 20
 
 
@@ -57,6 +57,8 @@ _REFUSALS = {**dict.fromkeys((1044, 1142, 1227, 1419), _NOT_ALLOWED), 1665: _BY_
 
 
 def _begin(cursor: Any) -> None:
+    if not (version := _version()).is_well:
+        raise CommandError(f"This server is {version.found}. {version.advice}")
     # Two that start at once: the second waits, and finds nothing to do.
     cursor.execute("SELECT GET_LOCK(LEFT(DATABASE(), 64), %s)", [MIGRATION_SECONDS])
     if cursor.fetchone() != (1,):

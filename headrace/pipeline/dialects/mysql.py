@@ -1,4 +1,4 @@
-"""MariaDB 10.7 and later, and MySQL 8.0.16 and later, through PyMySQL.
+"""MariaDB 10.7 and later, and MySQL 8.0.17 and later, through PyMySQL.
 
 Operator's notes:
 - Rows go into a temporary table of the connection by LOAD DATA LOCAL, from a pipe and not from
