@@ -1,4 +1,4 @@
-"""Where a load's time goes, stage by stage: `python -m bench.stages [--sqlite] [--share 0.2]`.
+"""Where a load's time goes, stage by stage: `python -m bench.stages [--on mariadb] [--share 0.2]`.
 
 Takes the pinned files down the road in this process, over one connection, without HTTP, jobs or a
 second worker, and times each operation of the dialect. A first load and the same files again.
@@ -7,6 +7,7 @@ Prints microseconds a row. `--explain FILE` writes the plan of every promoting s
 """
 
 import argparse
+import contextlib
 import tempfile
 import time
 from collections import defaultdict
@@ -23,7 +24,7 @@ from headrace.pipeline import promotion
 from headrace.pipeline.load import Load
 from headrace.pipeline.scratch import SegmentRows
 from headrace.pipeline.verify import verify
-from tests import road
+from tests import road, servers
 
 _EXPLAIN = """
 LOAD 'auto_explain';
@@ -40,7 +41,7 @@ Spent = dict[str, float]
 def main() -> None:
     options = _options()
     data = dataset.pinned(options.share)
-    with _database(options.sqlite) as database:
+    with _database(options.on) as database:
         if options.explain:
             with options.explain.open("w") as plans:
                 _explain_to(database.connection, plans)
@@ -120,24 +121,31 @@ def _show(entity: str, spent: Spent, rows: int) -> None:
 
 
 def _analyze(database: road.Database, entity: str) -> None:
-    """Fresh statistics, as the service makes after a chunk."""
+    """Fresh statistics, as the service makes after a chunk (MariaDB does it by itself)."""
+    if database.dialect.name == "mariadb":
+        return
     with database.transaction() as connection:
         connection.cursor().execute(f"ANALYZE {entity}")
 
 
 @contextmanager
-def _database(sqlite: bool) -> Iterator[road.Database]:
+def _database(dialect: str) -> Iterator[road.Database]:
     """Target tables without the service's own."""
-    if not sqlite:
-        with databases.server() as url, road.postgresql_database(url) as database:
-            yield database
-        return
     with (
         tempfile.TemporaryDirectory() as folder,
-        road.sqlite_database(Path(folder) / "bench.sqlite3") as database,
+        _SERVERS[dialect]() as url,
+        road.new_database(dialect, url, Path(folder) / "bench.sqlite3") as database,
     ):
-        database.connection.execute("PRAGMA journal_mode = WAL")
+        if dialect == "sqlite":
+            database.connection.execute("PRAGMA journal_mode = WAL")
         yield database
+
+
+_SERVERS = {
+    "postgresql": databases.server,
+    "mariadb": servers.mariadb,
+    "sqlite": contextlib.nullcontext,
+}
 
 
 def _explain_to(connection: psycopg.Connection, plans: TextIO) -> None:
@@ -148,7 +156,7 @@ def _explain_to(connection: psycopg.Connection, plans: TextIO) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.stages", description=__doc__)
-    parser.add_argument("--sqlite", action="store_true", help="on SQLite instead of PostgreSQL")
+    parser.add_argument("--on", choices=("postgresql", "mariadb", "sqlite"), default="postgresql")
     parser.add_argument("--share", type=float, default=0.2, help="of the pinned rows (0.2)")
     parser.add_argument("--explain", type=Path, metavar="FILE", help="write plans there")
     return parser.parse_args()

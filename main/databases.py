@@ -10,7 +10,10 @@ ENGINES = {
     "postgres": "django.db.backends.postgresql",
     "sqlite": "django.db.backends.sqlite3",
     "sqlite3": "django.db.backends.sqlite3",
+    "mysql": "django.db.backends.mysql",
+    "mariadb": "django.db.backends.mysql",
 }
+NOT_YET = {"mssql": "SQL Server", "sqlserver": "SQL Server", "oracle": "Oracle"}
 
 
 class UnusableDatabase(Exception):
@@ -59,8 +62,9 @@ def _engine(name: str) -> str:
         return ENGINES[name]
     except KeyError:
         raise UnusableDatabase(
-            f"Headrace has no dialect for {name!r} yet: set DATABASE_URL to postgresql://… or"
-            " sqlite:///…, or leave it out for SQLite under HEADRACE_HOME"
+            f"Headrace has no dialect for {NOT_YET.get(name, repr(name))} yet: set DATABASE_URL to"
+            " postgresql://…, mysql://… or sqlite:///…, or leave it out for SQLite under"
+            " HEADRACE_HOME (docs/databases.md)"
         ) from None
 
 
@@ -73,4 +77,32 @@ def _completed(database: dict[str, Any]) -> dict[str, Any]:
             "transaction_mode": "IMMEDIATE",
         }
         return {**database, "OPTIONS": options}
+    if database["ENGINE"] == ENGINES["mysql"]:
+        database = _for_pymysql(database)
     return {**database, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+
+def _for_pymysql(database: dict[str, Any]) -> dict[str, Any]:
+    """Django asks for MySQLdb; PyMySQL stands in for it, with what follows the URL's `?`."""
+    try:
+        import pymysql  # noqa: PLC0415 - needed where this database is chosen only
+
+        from headrace.pipeline.dialects.mysql import SESSION  # noqa: PLC0415
+    except ImportError:
+        raise UnusableDatabase(
+            "MariaDB and MySQL need the driver PyMySQL: pip install 'headrace[mysql]'"
+        ) from None
+    pymysql.install_as_MySQLdb()
+    given = database.get("OPTIONS", {})
+    options = {name: _typed(text) for name, text in given.items()}
+    return {
+        **database,
+        "HOST": database["HOST"] or "127.0.0.1",
+        "OPTIONS": {"init_command": SESSION, "local_infile": True, **options},
+    }
+
+
+def _typed(text: str) -> str | int | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if text.isdigit() else text

@@ -7,8 +7,14 @@ import pytest
 
 from tests import road, servers, service
 
-DIALECTS = ("sqlite", "postgresql")
+DIALECTS = ("sqlite", "postgresql", "mariadb")
 PARTITIONED = "postgresql-partitioned"  # the other shape of the same dialect's tables
+#: Where HTTP is what is tested: a third database would take its time and find nothing.
+HTTP_DIALECTS = ("sqlite", "postgresql")
+#: For tests of the running service whose SQL differs from database to database.
+on_every_database = pytest.mark.parametrize(
+    "running_service", DIALECTS, indirect=True, scope="session"
+)
 SHARED = service.ROOT.parent / "shared"
 
 
@@ -21,28 +27,37 @@ def postgresql_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """The URL of a MariaDB server on which databases may be made."""
+    with servers.mariadb() as url:
+        if url is None:
+            pytest.skip("NO MARIADB: set TEST_MYSQL_URL, or install mariadb-server")
+        yield url
+
+
+def server_of(request: pytest.FixtureRequest, dialect: str) -> str | None:
+    """The URL of the server of a dialect, None for SQLite; skips loudly where there is none."""
+    if dialect == "sqlite":
+        return None
+    return str(request.getfixturevalue(f"{dialect.partition('-')[0]}_server"))
+
+
 @pytest.fixture(params=DIALECTS)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[road.Database]:
     """A fresh database of each dialect, for the engine on a bare connection."""
-    if request.param == "sqlite":
-        with road.sqlite_database(tmp_path / "test.sqlite3") as opened:
-            yield opened
-    else:
-        server = request.getfixturevalue("postgresql_server")
-        with road.postgresql_database(server) as opened:
-            yield opened
+    server = server_of(request, request.param)
+    with road.new_database(request.param, server, tmp_path / "test.sqlite3") as opened:
+        yield opened
 
 
-@pytest.fixture(params=DIALECTS, scope="session")
+@pytest.fixture(params=HTTP_DIALECTS, scope="session")
 def running_service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[service.Service]:
     """One service of each dialect for all tests that leave it as it was: use a new tenant."""
-    server, settings = None, {}
-    if request.param in ("postgresql", PARTITIONED):
-        server = request.getfixturevalue("postgresql_server")
-    if request.param == PARTITIONED:
-        settings = {"HEADRACE_PARTITIONS": "on"}
+    server = server_of(request, request.param)
+    settings = {"HEADRACE_PARTITIONS": "on"} if request.param == PARTITIONED else {}
     # Tests send up to 16 bodies at once; which process takes them is chance.
     home = tmp_path_factory.mktemp(request.param)
     with service.running(home, server, HEADRACE_THREADS="32", **settings) as opened:

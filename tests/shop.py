@@ -1,10 +1,7 @@
 """Records of a small shop, and looks past the service into its database and object store."""
 
-import sqlite3
 from pathlib import Path
-from uuid import UUID, uuid4
-
-import psycopg
+from uuid import uuid4
 
 from tests.service import Merchant, Service
 
@@ -32,22 +29,7 @@ def order_item(order_id: str, product_id: str, **more) -> dict:
 
 def ask(service: Service, statement: str) -> list[tuple]:
     """What the database says, asked by its owner; ids are texts of 32 digits."""
-    if service.is_postgresql:
-        with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
-            cursor = connection.execute(statement)
-            found = cursor.fetchall() if cursor.description else []
-    else:
-        connection = sqlite3.connect(service.home / "headrace.sqlite3", timeout=20)
-        # Triggers of target tables would ask for it; this is the owner's.
-        connection.create_function("headrace_tenant", 0, lambda: "*")
-        found = connection.execute(statement).fetchall()
-        connection.commit()
-        connection.close()
-    return [tuple(map(_plain, row)) for row in found]
-
-
-def _plain(value: object) -> object:
-    return value.hex if isinstance(value, UUID) else value
+    return service.ask(statement)
 
 
 def stored_objects(merchant: Merchant) -> list[Path]:

@@ -1,10 +1,7 @@
 """What the target tables of a service hold, read past the service."""
 
-import sqlite3
 from decimal import Decimal
 from uuid import UUID
-
-import psycopg
 
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.schema import Money
@@ -21,14 +18,11 @@ def contents(service: Service, tenant: UUID) -> dict[str, Rows]:
 def rows(service: Service, tenant: UUID, entity: str) -> Rows:
     """The tenant's rows of one table: the declared fields, in order, sorted."""
     fields = ", ".join(BY_NAME[entity].field_names)
-    where = f"SELECT {fields} FROM {entity} WHERE tenant_id"
-    if service.is_postgresql:
-        with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
-            found = connection.execute(f"{where} = %s", [tenant]).fetchall()
-    else:
-        connection = sqlite3.connect(service.home / "headrace.sqlite3")
-        found = connection.execute(f"{where} = ?", [tenant.hex]).fetchall()
-        connection.close()
+    with service.owner() as connection:
+        cursor = connection.cursor()
+        mine = f"tenant_id = {service.spelled(tenant)}"
+        cursor.execute(f"SELECT {fields} FROM {entity} WHERE {mine}")
+        found = cursor.fetchall()
     return sorted(found, key=str)
 
 
@@ -39,4 +33,4 @@ def total(service: Service, tenant: UUID, entity: str, field: str) -> Decimal:
     summed = sum((Decimal(row[at]) for row in rows(service, tenant, entity)), Decimal(0))
     kind = declared.field(field).type
     assert isinstance(kind, Money)
-    return summed if service.is_postgresql else summed.scaleb(-kind.scale)
+    return summed.scaleb(-kind.scale) if service.dialect == "sqlite" else summed

@@ -22,6 +22,7 @@ import pytest
 from headrace.pipeline.formats.compression import zstd
 from tests import service
 from tests.chaos import check
+from tests.chaos.evidence import Evidence
 from tests.conftest import DIALECTS
 from tests.road import ndjson
 from tests.service import Merchant, Service
@@ -190,6 +191,15 @@ def on_postgresql(generated, tmp_path_factory, postgresql_server) -> Iterator[Lo
         yield loaded
 
 
+@pytest.fixture(scope="module")
+def on_mariadb(generated, tmp_path_factory, mariadb_server) -> Iterator[Loaded]:
+    with service.running(tmp_path_factory.mktemp("sound"), mariadb_server) as running:
+        loaded = load(running, generated)
+        assert loaded.violations(status_of=status_of(running)) == []
+        running.stop()
+        yield loaded
+
+
 @pytest.fixture
 def loaded(request) -> Loaded:
     return request.getfixturevalue(f"on_{request.param}")
@@ -205,9 +215,8 @@ def test_nothing_is_found_where_everything_is_sound(loaded):
 def outcomes_of(loaded: Loaded) -> dict[str, int]:
     """How many lines have each outcome that a load without failure can have."""
     names = ("inserted", "updated", "unchanged", "superseded", "rejected", "parked")
-    statement = f"SELECT {', '.join(f'sum({name})' for name in names)} FROM chunks"
-    with connected(loaded) as execute:
-        return dict(zip(names, map(int, execute(statement).fetchone()), strict=True))
+    chunks = Evidence(loaded.home, loaded.url).table("chunks")
+    return {name: sum(chunk[name] for chunk in chunks) for name in names}
 
 
 def test_the_command_says_what_it_finds_and_ends_with_1(on_sqlite, tmp_path):

@@ -12,7 +12,7 @@ from headrace.entities import BY_NAME
 from headrace.pipeline import dialects
 
 FOLDER = Path(__file__).parent / "golden"
-DIALECTS = ("postgresql", "sqlite")
+DIALECTS = ("mariadb", "mysql", "postgresql", "sqlite")
 SHOWN = ("orders", "price_history")
 
 

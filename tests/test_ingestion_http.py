@@ -331,9 +331,7 @@ def test_a_form_that_is_not_one_file_is_refused_and_keeps_nothing(merchant):
 def assert_nothing_was_kept(merchant: Merchant) -> None:
     assert stored_objects(merchant) == []
     assert merchant.request("GET", "/ingest/sessions/").json()["data"] == []
-    owned = f"tenant_id = '{merchant.tenant}' OR tenant_id = '{merchant.tenant.hex}'"
-    if merchant.service.is_postgresql:
-        owned = f"tenant_id = '{merchant.tenant}'"
+    owned = f"tenant_id = {merchant.service.spelled(merchant.tenant)}"
     for table in ("chunks", "jobs", "idempotency_keys"):
         assert ask(merchant.service, f"SELECT count(*) FROM {table} WHERE {owned}") == [(0,)]
 

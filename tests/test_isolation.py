@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
+import pymysql
 import pytest
 from psycopg import errors
 
 from headrace.entities import ENTITIES
-from tests.conftest import PARTITIONED
+from tests import servers
+from tests.conftest import PARTITIONED, on_every_database
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer, order, order_item, product
@@ -23,6 +25,7 @@ on_partitions = pytest.mark.parametrize(
     "running_service", [PARTITIONED], indirect=True, scope="session"
 )
 on_sqlite = pytest.mark.parametrize("running_service", ["sqlite"], indirect=True, scope="session")
+on_mariadb = pytest.mark.parametrize("running_service", ["mariadb"], indirect=True, scope="session")
 
 TARGETS = {entity.name for entity in ENTITIES}
 GUARDED = TARGETS | {"rejects", "parked"}
@@ -386,6 +389,147 @@ def test_a_row_of_another_cannot_be_taken_over_on_sqlite(running_service, neighb
         )
 
 
+MY_INDEXES = {
+    **{name: columns for name, (_, columns, _) in INDEXES.items()},
+    **{name: columns for name, (columns, _) in UNIQUE_INTERVALS.items()},
+    # No partial indexes: the flag is in the key, and a column is null unless the interval is open.
+    "products_active_idx": "(tenant_id, active, sku)",
+    "price_history_open_key": "(tenant_id, product_id_while_open)",
+}
+TURNS = {"price_history_turns"}  # a row a tenant, for the lock on it
+
+
+@on_mariadb
+def test_the_documented_indexes_are_what_they_are_called_on_mariadb(running_service):
+    found = ask(
+        running_service,
+        "SELECT index_name, GROUP_CONCAT(column_name, IF(collation = 'D', ' desc', '')"
+        " ORDER BY seq_in_index SEPARATOR ', ') FROM information_schema.statistics"
+        " WHERE table_schema = DATABASE() GROUP BY table_name, index_name",
+    )
+    columns = {name: f"({listed})" for name, listed in found if name in MY_INDEXES}
+    assert columns == MY_INDEXES
+
+
+@on_mariadb
+def test_every_table_with_a_tenant_has_its_triggers_or_is_a_control_table_on_mariadb(
+    running_service,
+):
+    columns = ask(
+        running_service,
+        "SELECT table_name FROM information_schema.columns"
+        " WHERE table_schema = DATABASE() AND column_name = 'tenant_id'",
+    )
+    guarded = GUARDED | TURNS
+    assert {name for (name,) in columns} == guarded | CONTROL
+    triggers = ask(
+        running_service,
+        "SELECT trigger_name, event_object_table, action_timing, LOWER(event_manipulation)"
+        " FROM information_schema.triggers WHERE trigger_schema = DATABASE()",
+    )
+    assert set(triggers) == {
+        (f"{table}_tenant_{event}", table, "BEFORE", event)
+        for table in guarded
+        for event in ("insert", "update", "delete")
+    }
+
+
+@on_mariadb
+def test_every_key_of_a_target_table_begins_with_the_tenant_on_mariadb(running_service):
+    tables = ", ".join(map(repr, sorted(TARGETS)))
+    keys = ask(
+        running_service,
+        "SELECT table_name, index_name, column_name FROM information_schema.statistics"
+        f" WHERE table_schema = DATABASE() AND seq_in_index = 1 AND table_name IN ({tables})",
+    )
+    assert {column for _, _, column in keys} == {"tenant_id"}
+    assert {table for table, _, _ in keys} == TARGETS
+    references = ask(
+        running_service,
+        "SELECT table_name, ordinal_position, column_name, referenced_column_name"
+        " FROM information_schema.key_column_usage WHERE table_schema = DATABASE()"
+        f" AND referenced_table_name IS NOT NULL AND table_name IN ({tables})",
+    )
+    firsts = [(mine, theirs) for _, place, mine, theirs in references if place == 1]
+    assert firsts == [("tenant_id", "tenant_id")] * len(REFERENCES)
+    assert len(references) == 2 * len(REFERENCES)
+
+
+@contextmanager
+def stray_session(running: Service, tenant: str | None) -> Iterator[pymysql.cursors.Cursor]:
+    """A session past the service that claims to act for a tenant, or for none; rolled back."""
+    parts = servers.mysql_parts(running.environment["DATABASE_URL"])
+    with pymysql.connect(**parts) as connection, connection.cursor() as cursor:
+        cursor.execute("SET @headrace_tenant = %s", [tenant])
+        yield cursor
+
+
+@on_mariadb
+@pytest.mark.parametrize("table", sorted(GUARDED))
+def test_a_write_past_the_service_is_refused_on_mariadb(running_service, neighbours, table):
+    mine, theirs = (merchant.tenant for merchant in neighbours)
+    columns = ", ".join(
+        f"`{name}`"
+        for (name,) in ask(
+            running_service,
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE()"
+            f" AND table_name = '{table}' AND generation_expression IS NULL",
+        )
+    )
+    copied = f"({columns}) SELECT {columns} FROM {table} WHERE tenant_id = '{theirs}'"
+    for tenant in (None, "", "nobody", mine.hex, str(mine)):
+        with stray_session(running_service, tenant) as cursor:
+            for statement in (
+                f"DELETE FROM {table} WHERE tenant_id = '{theirs}'",
+                f"UPDATE {table} SET tenant_id = tenant_id WHERE tenant_id = '{theirs}'",
+                f"UPDATE {table} SET tenant_id = '{mine}' WHERE tenant_id = '{theirs}'",
+                f"UPDATE {table} SET tenant_id = '{theirs}' WHERE tenant_id = '{mine}'",
+                f"INSERT INTO {table} {copied}",
+                f"REPLACE INTO {table} {copied}",
+            ):
+                with pytest.raises(pymysql.OperationalError, match="another tenant"):
+                    cursor.execute(statement)
+
+
+@on_mariadb
+def test_the_services_sessions_are_bound_for_a_transaction_only(running_service, neighbours):
+    told = json.loads(
+        running_service.manage(
+            "shell", "-v", "0", "-c", BOUND.replace("TENANT", str(neighbours[0].tenant))
+        ).stdout
+    )
+    tenant = neighbours[0].tenant.hex
+    assert told == [[None], [tenant], [None], [tenant], [None], ["*"], [None]]
+
+
+BOUND = """
+import json
+from uuid import UUID
+from django.db import connection
+from apps.core.isolation import as_owner, tenant_transaction
+
+def bound():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @headrace_tenant")
+        return cursor.fetchone()
+
+told = [bound()]
+with tenant_transaction(UUID("TENANT")):
+    told.append(bound())
+told.append(bound())
+try:
+    with tenant_transaction(UUID("TENANT")):
+        told.append(bound())
+        raise LookupError
+except LookupError:
+    told.append(bound())
+with as_owner():
+    told.append(bound())
+told.append(bound())
+print(json.dumps(told))
+"""
+
+
 READS = """
 import json
 from uuid import UUID
@@ -420,6 +564,7 @@ print(json.dumps([outside, reading, writing, owner]))
 """
 
 
+@on_every_database
 def test_the_orm_reads_rows_of_the_transactions_tenant_and_none_without(
     running_service, neighbours
 ):

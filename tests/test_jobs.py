@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
 
-from tests.conftest import DIALECTS
+from tests import servers
+from tests.conftest import DIALECTS, server_of
 from tests.service import ROOT, Service
 
 INSIDE = """
@@ -54,11 +53,8 @@ def database(request, tmp_path_factory) -> Iterator[Database]:
     if request.param == "sqlite":
         yield migrated(home, {})
         return
-    server, name = request.getfixturevalue("postgresql_server"), f"headrace_test_{uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as administrator:
-        administrator.execute(f"CREATE DATABASE {name}")
-        yield migrated(home, {"DATABASE_URL": f"{server.rpartition('/')[0]}/{name}"})
-        administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with servers.new_database(server_of(request, request.param)) as url:
+        yield migrated(home, {"DATABASE_URL": url})
 
 
 def migrated(home, environment: dict[str, str]) -> Database:

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests import service, tables
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, server_of
 from tests.service import Merchant, Service
 
 KILLS = 20
@@ -60,7 +60,7 @@ def kill_a_worker(running: Service, chance: random.Random) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_load_with_twenty_kills_ends_as_one_without(dialect, data, request, tmp_path):
-    server = request.getfixturevalue("postgresql_server") if dialect == "postgresql" else None
+    server = server_of(request, dialect)
     for name in ("calm", "killed"):
         (tmp_path / name).mkdir()
     with service.running(tmp_path / "calm", server) as calm:

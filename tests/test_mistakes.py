@@ -24,6 +24,7 @@ from tests import tables
 from tests import test_idempotency as idempotency
 from tests import test_ingestion_http as ingestion
 from tests import test_tenants_http as tenants
+from tests.conftest import on_every_database
 from tests.road import ndjson
 from tests.service import ROOT, Merchant, Service
 from tests.shop import ask, customer, order, order_item, product
@@ -44,6 +45,7 @@ def test_2_a_view_is_closed_by_default_and_known_to_the_authorisation_table(shop
     tenants.assert_closed_without_a_key(shop)
 
 
+@on_every_database
 def test_4_a_tenant_cannot_overwrite_or_block_rows_of_another_with_the_same_id(merchant, stranger):
     tenants.assert_equal_ids_stay_apart(merchant, stranger)
     goods, bought = product(), order()
@@ -77,6 +79,7 @@ def more_workers(running: Service, number: int) -> Iterator[None]:
             process.wait(40)
 
 
+@on_every_database
 def test_6_staged_rows_are_private_to_the_worker_that_staged_them(merchant, stranger):
     files = [ndjson(*(customer() for _ in range(2_000))) for _ in range(4)]
 
@@ -94,37 +97,47 @@ def test_6_staged_rows_are_private_to_the_worker_that_staged_them(merchant, stra
 
 def lasting_tables(running: Service) -> list[str]:
     """The tables that more than one connection sees."""
-    if running.is_postgresql:
-        statement = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't'"
-    else:
-        statement = "SELECT name FROM sqlite_master WHERE type = 'table'"
-    return [name for (name,) in ask(running, statement)]
+    statements = {
+        "postgresql": "SELECT relname FROM pg_class WHERE relkind = 'r' AND relpersistence <> 't'",
+        "mariadb": "SELECT table_name FROM information_schema.tables"
+        " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'",
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+    }
+    return [name for (name,) in ask(running, statements[running.dialect])]
 
 
 @contextmanager
 def refusing(running: Service, name: str) -> Iterator[None]:
     """A database that refuses customers of this name, as it would for a check of its own."""
-    if running.is_postgresql:
-        ask(
-            running,
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE check_violation; END $$;"
-            " CREATE TRIGGER refuse BEFORE INSERT ON customers FOR EACH ROW"
-            f" WHEN (NEW.name = '{name}') EXECUTE FUNCTION refuse()",
-        )
-    else:
-        ask(
-            running,
-            "CREATE TRIGGER refuse BEFORE INSERT ON customers"
-            f" WHEN NEW.name = '{name}' BEGIN SELECT RAISE(ABORT, 'refused'); END",
-        )
+    make, drop = REFUSALS[running.dialect]
+    ask(running, make.replace("NAME", name))
     try:
         yield
     finally:
-        on = " ON customers; DROP FUNCTION refuse()" if running.is_postgresql else ""
-        ask(running, f"DROP TRIGGER refuse{on}")
+        ask(running, drop)
 
 
+REFUSALS = {
+    "postgresql": (
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE check_violation; END $$;"
+        " CREATE TRIGGER refuse BEFORE INSERT ON customers FOR EACH ROW"
+        " WHEN (NEW.name = 'NAME') EXECUTE FUNCTION refuse()",
+        "DROP TRIGGER refuse ON customers; DROP FUNCTION refuse()",
+    ),
+    "mariadb": (
+        "ALTER TABLE customers ADD CONSTRAINT refuse CHECK (name IS NULL OR name <> 'NAME')",
+        "ALTER TABLE customers DROP CONSTRAINT refuse",
+    ),
+    "sqlite": (
+        "CREATE TRIGGER refuse BEFORE INSERT ON customers"
+        " WHEN NEW.name = 'NAME' BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        "DROP TRIGGER refuse",
+    ),
+}
+
+
+@on_every_database
 def test_7_a_database_error_is_told_for_its_line_and_stops_no_other(merchant):
     name = uuid4().hex
     rows = [customer() for _ in range(100)]
@@ -162,6 +175,7 @@ def test_9_a_second_upload_with_the_same_key_returns_the_first(merchant):
     idempotency.assert_replayed(*openings)
 
 
+@on_every_database
 def test_10_identical_requests_at_once_have_one_effect_and_one_answer(shop):
     idempotency.assert_one_effect_of_requests_at_once(shop, 6)
 
@@ -181,6 +195,7 @@ def test_12_a_price_that_is_no_exact_finite_number_is_a_reject_without_database_
     assert tables.rows(merchant.service, merchant.tenant, "products") == []
 
 
+@on_every_database
 def test_16_the_id_of_a_row_never_changes(merchant):
     first = product()
     again = product(sku=first["sku"], name="Other tea")

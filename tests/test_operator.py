@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.pipeline.report import Outcome
 from tests import documents, service
-from tests.conftest import DIALECTS
+from tests.conftest import HTTP_DIALECTS, on_every_database, server_of
 from tests.servers import free_port
 from tests.service import ROOT, Merchant, Service
 from tests.shop import customer, order, product
@@ -50,14 +50,13 @@ for number in range(100):
 TOKEN = "a-token-of-the-test"
 
 
-@pytest.fixture(params=DIALECTS, scope="module")
+@pytest.fixture(params=HTTP_DIALECTS, scope="module")
 def idle(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """A server without a worker: what is sent to it waits."""
-    home, server = tmp_path_factory.mktemp(f"idle_{request.param}"), None
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgresql_server")
+    home = tmp_path_factory.mktemp(f"idle_{request.param}")
+    server = server_of(request, request.param)
     with service.running(home, server) as opened:
         opened.stop()
         opened.start(workers=0)
@@ -319,12 +318,23 @@ def unwell(findings: dict[str, dict]) -> dict[str, str]:
     return {name: one["advice"] for name, one in findings.items() if not one["is_well"]}
 
 
+OF_DATABASES = {
+    "sqlite": set(),
+    "postgresql": {"server version", "serving role", "connections"},
+    "mariadb": {
+        *("server version", "collation", "tenant triggers", "loading", "binary log", "packets"),
+        "connections",
+    },
+}
+
+
+@on_every_database
 def test_doctor_finds_nothing_wrong_with_a_running_service(running_service):
     code, findings = examined(running_service)
     assert (code, unwell(findings)) == (0, {})
     assert findings["broker"]["found"] == "none: embedded worker"
-    of_postgresql = {"server version", "serving role", "connections"}
-    assert (of_postgresql <= findings.keys()) is running_service.is_postgresql
+    special = {name for names in OF_DATABASES.values() for name in names}
+    assert special & findings.keys() == OF_DATABASES[running_service.dialect]
     shown = headrace(running_service, "doctor")
     assert shown.returncode == 0
     assert [line for line in shown.stdout.splitlines() if not line.startswith("ok  ")] == []
@@ -347,6 +357,7 @@ def test_doctor_says_what_to_do_about_each_trouble(running_service):
 def test_doctor_exits_with_3_when_the_database_cannot_be_reached(running_service, tmp_path):
     for url in (
         f"postgresql://someone:a_password@127.0.0.1:{free_port()}/headrace",
+        f"mysql://someone:a_password@127.0.0.1:{free_port()}/headrace",
         f"sqlite:///{tmp_path}/nowhere/headrace.sqlite3",
     ):
         done = operate(running_service, "doctor", DATABASE_URL=url)

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests import inside
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, server_of
 from tests.inside import Inside
 
 
 @pytest.fixture(params=DIALECTS)
 def database(request, tmp_path) -> Iterator[Inside]:
-    server = request.getfixturevalue("postgresql_server") if request.param != "sqlite" else None
+    server = server_of(request, request.param)
     with inside.database(tmp_path, server) as service:
         service.manage("migrate", "--verbosity", "0")
         yield Inside(service, "races_inside")

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from tests import service, tables
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, server_of
 from tests.service import Merchant, Service
 
 COUNTS = {"customers": 528, "products": 3489, "orders": 834, "order_items": 21098}
@@ -23,10 +23,7 @@ LINE_TOTAL = Decimal("299102.391")
 @pytest.fixture(params=DIALECTS)
 def empty_service(request, tmp_path):
     """A service of its own: the data's tenant ids are fixed."""
-    server = None
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgresql_server")
-    with service.running(tmp_path, server) as opened:
+    with service.running(tmp_path, server_of(request, request.param)) as opened:
         yield opened
 
 

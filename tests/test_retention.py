@@ -2,7 +2,6 @@
 
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -10,14 +9,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-import psycopg
 import pytest
 
 from tests import inside
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, HTTP_DIALECTS, server_of
 from tests.inside import Inside
 from tests.service import ROOT, Service
 
@@ -42,7 +40,7 @@ NOTHING = "dropped counters"
 
 @contextmanager
 def migrated(dialect: str, request, folder: Path) -> Iterator[Inside]:
-    server = request.getfixturevalue("postgresql_server") if dialect == "postgresql" else None
+    server = server_of(request, dialect)
     with inside.database(folder, server) as service:
         service.manage("migrate", "--verbosity", "0")
         yield Inside(service, "retention_inside")
@@ -139,7 +137,7 @@ def test_a_cleanup_of_some_pages_at_a_time_says_that_it_has_begun(dialect, reque
         }
 
 
-@pytest.fixture(params=DIALECTS, scope="module")
+@pytest.fixture(params=HTTP_DIALECTS, scope="module")
 def calm_end(request, tmp_path_factory) -> list:
     """What an undisturbed cleanup leaves of the crowd, and the dialect."""
     with migrated(request.param, request, tmp_path_factory.mktemp("calm")) as calm:
@@ -162,7 +160,7 @@ def test_a_cleanup_that_is_killed_ends_as_one_that_is_not(calm_end, request, tmp
     with migrated(dialect, request, tmp_path) as database:
         database.do("crowd", *CROWD)
         seen = kill_workers(database, random.Random(9))
-        with worker(database), connected(database.service) as connection:
+        with worker(database), database.service.owner() as connection:
             wait_until(database, lambda: progress(connection).job == "done")
         assert database.do("everything") == end
     print(f"{dialect}: the cleanup at the kills: {[tuple(one) for one in seen]}")
@@ -172,7 +170,7 @@ def test_a_cleanup_that_is_killed_ends_as_one_that_is_not(calm_end, request, tmp
 def kill_workers(database: Inside, chance: random.Random) -> list[Progress]:
     """kill -9 workers after random shares of all work; how far the cleanup was then."""
     seen = []
-    with connected(database.service) as connection:
+    with database.service.owner() as connection:
         for share in sorted(chance.sample(range(DROPS), KILLS)):
             with worker(database) as process:
                 wait_until(database, lambda: progress(connection).drops > share)  # noqa: B023
@@ -181,14 +179,15 @@ def kill_workers(database: Inside, chance: random.Random) -> list[Progress]:
     return seen
 
 
-def progress(connection: psycopg.Connection | sqlite3.Connection) -> Progress:
+def progress(connection: Any) -> Progress:
     """The state of the last cleanup, the chunks without details, the chunks without source."""
-    row = connection.execute(
+    cursor = connection.cursor()
+    cursor.execute(
         "SELECT (SELECT state FROM jobs ORDER BY id DESC LIMIT 1),"
         " (SELECT count(*) FROM chunks WHERE details_dropped_at IS NOT NULL),"
         " (SELECT count(*) FROM chunks WHERE source = '')"
-    ).fetchone()
-    return Progress(*row)
+    )
+    return Progress(*cursor.fetchone())
 
 
 def wait_until(database: Inside, is_so: Callable[[], bool]) -> None:
@@ -211,19 +210,6 @@ def worker(database: Inside) -> Iterator[subprocess.Popen]:
         process.wait(30)
 
 
-@contextmanager
-def connected(service: Service) -> Iterator[psycopg.Connection | sqlite3.Connection]:
-    if service.is_postgresql:
-        url = service.environment["DATABASE_URL"]
-        with psycopg.connect(url, autocommit=True) as connection:
-            yield connection
-        return
-    connection = sqlite3.connect(service.home / "headrace.sqlite3", timeout=20)
-    with connection:
-        yield connection
-    connection.close()
-
-
 @pytest.mark.slow
 def test_two_cleanups_at_once_end_as_one(calm_end, request, tmp_path):
     dialect, end = calm_end
@@ -237,7 +223,7 @@ def test_two_cleanups_at_once_end_as_one(calm_end, request, tmp_path):
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_data_of_the_first_migrations_is_carried_into_the_second(dialect, request, tmp_path):
-    server = request.getfixturevalue("postgresql_server") if dialect == "postgresql" else None
+    server = server_of(request, dialect)
     with inside.database(tmp_path, server) as service:
         service.manage("migrate", "ingestions", "0001", "--verbosity", "0")
         rejected, clean = (insert_old_chunk(service, codes) for codes in CODES)
@@ -294,10 +280,10 @@ def insert_old_chunk(service: Service, codes: str) -> str:
         "ended_at": "2025-01-02 03:04:05.000000",
     }
     upload = {"id": own, "token": own, "tenant_id": own, "on_missing_parent": "park"}
-    with connected(service) as connection:
+    with service.owner() as connection:
         for table, row in {"uploads": upload, "chunks": values}.items():
-            mark = "%s" if service.is_postgresql else "?"
+            mark = "?" if service.dialect == "sqlite" else "%s"
             marks = ", ".join([mark] * len(row))
             statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
-            connection.execute(statement, list(row.values()))
+            connection.cursor().execute(statement, list(row.values()))
     return own

@@ -4,7 +4,6 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import django
@@ -14,21 +13,12 @@ from django.db.migrations.executor import MigrationExecutor
 from kombu.connection import Connection
 
 import headrace
-from apps.core import backlog, isolation, partitions
+from apps.core import backlog, isolation, mariadb, partitions
+from apps.core.findings import Finding, budget
 
 log = logging.getLogger(__name__)
 OLDEST_POSTGRESQL = 150_000
 LONG_SECONDS = 60
-SPARE_CONNECTIONS = 3  # migrate, doctor and somebody with psql
-
-
-class Finding(NamedTuple):
-    """One thing looked at. `advice` says what to do where it is not well."""
-
-    name: str
-    is_well: bool
-    found: str
-    advice: str = ""
 
 
 class Diagnosis(NamedTuple):
@@ -122,26 +112,32 @@ def _broker() -> Finding:
 
 
 def _database() -> Finding:
-    place = _place()
-    if connection.vendor == "postgresql":
+    if connection.vendor != "sqlite":
         connection.settings_dict["OPTIONS"].setdefault("connect_timeout", 5)
     try:
         with isolation.as_owner():
             connection.ensure_connection()
-            found = f"{place}, {_server_version()}"
+            found = f"{_place(connection.display_name)}, {_server_version()}"
     except Error:
         log.warning("the database cannot be reached", exc_info=True)
         advice = "Start it or mend DATABASE_URL or DB_*; the log has the driver's own words."
-        return Finding("database", False, f"{place} cannot be reached", advice)
+        return Finding("database", False, f"{_place()} cannot be reached", advice)
     return Finding("database", True, found)
 
 
-def _place() -> str:
-    parts = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"SQLite in {parts['NAME']}"
-    host, port = parts["HOST"] or "the local socket", parts["PORT"] or 5432
-    return f"PostgreSQL, {parts['NAME']} at {host}:{port}"
+def _place(kind: str = "") -> str:
+    parts, (label, default) = connection.settings_dict, _SERVERS[connection.vendor]
+    if not default:
+        return f"{label} in {parts['NAME']}"
+    host, port = parts["HOST"] or "the local socket", parts["PORT"] or default
+    return f"{kind or label}, {parts['NAME']} at {host}:{port}"
+
+
+_SERVERS = {
+    "sqlite": ("SQLite", 0),
+    "postgresql": ("PostgreSQL", 5432),
+    "mysql": ("MariaDB or MySQL", 3306),
+}
 
 
 def _server_version() -> str:
@@ -150,14 +146,22 @@ def _server_version() -> str:
 
 
 def _of_the_database() -> list[Finding]:
-    migrations = _migrations()
-    findings = [migrations, _partitions()]
-    if connection.vendor == "postgresql":
-        findings += [_age(), role := _role(), _budget()]
-        is_ready = migrations.is_well and role.is_well
-    else:
-        is_ready = migrations.is_well
+    findings = [_migrations(), _partitions(), *_OF_DATABASES[connection.vendor]()]
+    is_ready = all(one.is_well for one in findings if one.name in _NEEDED)
     return [*findings, _work()] if is_ready else findings
+
+
+def _of_postgresql() -> list[Finding]:
+    return [_age(), _role(), _budget()]
+
+
+def _of_mariadb() -> list[Finding]:
+    with isolation.as_owner(), connection.cursor() as cursor:
+        return list(mariadb.findings(cursor))
+
+
+_OF_DATABASES = {"sqlite": list[Finding], "postgresql": _of_postgresql, "mysql": _of_mariadb}
+_NEEDED = ("migrations", "serving role")
 
 
 def _migrations() -> Finding:
@@ -211,20 +215,7 @@ def _budget() -> Finding:
             " - current_setting('superuser_reserved_connections')::int"
         )
         [allowed] = cursor.fetchone()
-    parts = dict(_connections())
-    needed = sum(parts.values())
-    shown = " + ".join(f"{number} {name}" for name, number in parts.items())
-    advice = "Raise max_connections, or run fewer workers (HEADRACE_WORKERS) on this host."
-    found = f"{needed} of {allowed} may be used at once by this host: {shown}"
-    return Finding("connections", needed <= allowed, found, advice)
-
-
-def _connections() -> Iterator[tuple[str, int]]:
-    workers = settings.HEADRACE_WORKERS
-    yield "server threads", (os.cpu_count() or 1) * settings.HEADRACE_THREADS
-    yield "workers", workers
-    yield "heartbeats", workers
-    yield "commands", SPARE_CONNECTIONS
+    return budget(allowed)
 
 
 def _work() -> Finding:

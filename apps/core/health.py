@@ -13,6 +13,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.core import dialect
 from apps.core.problems import Problem
 
 
@@ -39,7 +40,7 @@ def ready(request: Request) -> Response:
         raise Problem("unavailable", "The database does not answer.") from None
     if not settings.HEADRACE_HOME.is_dir():
         raise Problem("unavailable", "HEADRACE_HOME is not there.")
-    return Response({"status": "ok", "database": connection.vendor})
+    return Response({"status": "ok", "database": dialect.current().name})
 
 
 @csrf_exempt  # it changes nothing, whatever the method

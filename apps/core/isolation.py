@@ -1,15 +1,16 @@
 """One way to touch a tenant's rows: a transaction that the database itself binds to the tenant.
 
 On PostgreSQL the transaction sets `app.tenant_id`, which the policies of every tenant table
-compare; the session's role is neither owner nor superuser. On SQLite writes are compared by
-triggers and reads go through managers that raise without a tenant.
+compare; the session's role is neither owner nor superuser. On SQLite and MariaDB writes are
+compared by triggers and reads go through managers that raise without a tenant.
 
 Control tables (tenants, keys, jobs, uploads, chunks, segments, idempotency keys) are not bound:
 they are looked up before a tenant is known, or by workers for all tenants, always by key or
 with an explicit tenant.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,6 +20,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from apps.core import dialect
+
+log = logging.getLogger(__name__)
 ANY_TENANT = "*"
 _tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
 _owner: ContextVar[bool] = ContextVar("owner", default=False)
@@ -47,15 +51,16 @@ def tenant_transaction(tenant: UUID) -> Iterator[None]:
 def tenant_reading(tenant: UUID) -> Iterator[None]:
     """Reads of this tenant's rows, also inside a transaction of the same tenant.
 
-    On SQLite they take no lock that a writer would wait for.
+    Where the database itself hides rows they are a transaction; on SQLite they take no lock that
+    a writer would wait for.
     """
     if _tenant.get() == tenant.hex:
         yield
-    elif connection.vendor == "sqlite":
-        with _context(_tenant, tenant.hex):
+    elif dialect.current().hides_rows:
+        with tenant_transaction(tenant):
             yield
     else:
-        with tenant_transaction(tenant):
+        with _context(_tenant, tenant.hex):
             yield
 
 
@@ -70,12 +75,32 @@ def as_owner() -> Iterator[None]:
 
 @contextmanager
 def _bound(tenant: UUID) -> Iterator[None]:
-    if connection.vendor == "postgresql":
-        # The statement form: on a Citus cluster set_config() would not reach the workers.
+    database = dialect.current()
+    _tell(database.bind_statement(UUID(str(tenant))))
+    try:
+        with _context(_tenant, tenant.hex):
+            yield
+    except BaseException:
+        _unbind_broken(database.unbind_statement)
+        raise
+    _tell(database.unbind_statement)
+
+
+def _tell(statement: str) -> None:
+    if statement:
         with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL app.tenant_id = '{UUID(str(tenant))}'")
-    with _context(_tenant, tenant.hex):
-        yield
+            cursor.execute(statement)
+
+
+def _unbind_broken(statement: str) -> None:
+    """After an error; a connection that cannot even do this must not serve anybody else."""
+    if not statement:
+        return
+    try:
+        connection.connection.cursor().execute(statement)
+    except Exception:
+        log.warning("a connection that could not be unbound is closed", exc_info=True)
+        connection.close()
 
 
 @contextmanager
@@ -88,12 +113,26 @@ def _context(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 
 
 def prepare_connection(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Give a new connection its role (PostgreSQL) or its tenant function (SQLite)."""
+    """Give a new connection its role (PostgreSQL), its tenant function (SQLite), or its owner's
+    mark (MariaDB).
+    """
+    _PREPARATIONS[connection.vendor](connection)
+
+
+def _give_function(connection: BaseDatabaseWrapper) -> None:
     raw: Any = connection.connection
-    if connection.vendor == "sqlite":
-        raw.create_function("headrace_tenant", 0, _tenant.get)
-    elif not _owner.get():
+    raw.create_function("headrace_tenant", 0, _tenant.get)
+
+
+def _take_role_unless_owner(connection: BaseDatabaseWrapper) -> None:
+    if not _owner.get():
         _take_role(connection)
+
+
+def _mark_owner(connection: BaseDatabaseWrapper) -> None:
+    if _owner.get():
+        with connection.cursor() as cursor:
+            cursor.execute(dialect.current(connection.alias).bind_statement(None))
 
 
 def _take_role(connection: BaseDatabaseWrapper) -> None:
@@ -104,3 +143,10 @@ def _take_role(connection: BaseDatabaseWrapper) -> None:
     except BaseException:
         connection.close()  # or the next user of the connection would have the owner's rights
         raise
+
+
+_PREPARATIONS: dict[str, Callable[[BaseDatabaseWrapper], None]] = {
+    "sqlite": _give_function,
+    "postgresql": _take_role_unless_owner,
+    "mysql": _mark_owner,
+}

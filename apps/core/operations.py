@@ -11,10 +11,10 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 
-from apps.core import partitions
+from apps.core import dialect, partitions
 from apps.core.entity_models import model_name
 from headrace.entities import BY_NAME
-from headrace.pipeline.dialects import dialect
+from headrace.pipeline import dialects
 from headrace.schema import Entity
 
 
@@ -66,7 +66,8 @@ class AlignTable(Operation):
 
 
 def _missing(connection: Any, entity: Entity) -> list[str]:
-    database = dialect(connection.vendor, partitions.of_a_new_table())
+    name = dialect.current(connection.alias).name
+    database = dialects.dialect(name, partitions.of_a_new_table())
     inspector = connection.introspection
     with connection.cursor() as cursor:
         if entity.name not in inspector.table_names(cursor):
@@ -107,7 +108,8 @@ class GuardTable(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        for statement in dialect(schema_editor.connection.vendor).guard_statements(self.table):
+        database = dialect.current(schema_editor.connection.alias)
+        for statement in database.guard_statements(self.table):
             schema_editor.execute(statement, params=None)
 
     def database_backwards(

@@ -12,15 +12,14 @@ from uuid import UUID, uuid5
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import CombinedExpression, Value
 from django.db.models.functions import Now
 
-from apps.core import jobs
+from apps.core import dialect, jobs
 from apps.core.jobs import ACTIVE, Lease
 from apps.core.models import IdempotencyKey, Job, JobState, Priority
-from headrace.pipeline.dialects import dialect
 from headrace.pipeline.errors import Permanent
 
 CLEANUP = "cleanup"
@@ -61,7 +60,7 @@ def process(lease: Lease) -> None:
             lease.check()
             if lease.is_tired:
                 raise jobs.GiveBack
-            time.sleep(dialect(connection.vendor).pause_seconds)
+            time.sleep(dialect.current().pause_seconds)
     with transaction.atomic(durable=True):
         lease.end(JobState.DONE)
 

@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from apps.core import jobs, metrics
+from apps.core.dialect import current
 from apps.core.isolation import tenant_transaction
 from apps.core.jobs import GiveBack, Lease
 from apps.core.models import JobState
@@ -19,7 +20,6 @@ from apps.ingestions import accounts, measures, sources
 from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, ErrorPolicy, Segment, Upload
 from apps.tenants.models import MissingParent, Tenant
 from headrace.entities import BY_NAME
-from headrace.pipeline import dialects
 from headrace.pipeline.dialects.base import Dialect
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.load import Load, Policy
@@ -33,7 +33,7 @@ LOOK_SECONDS = 1.0
 
 def dialect() -> Dialect:
     """The dialect of the configured database."""
-    return dialects.dialect(connection.vendor)
+    return current()
 
 
 def load_of(chunk: Chunk) -> Load:

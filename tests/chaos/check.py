@@ -77,7 +77,7 @@ def wait_for_rest(
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--home", type=Path, required=True, help="the service's HEADRACE_HOME")
-    parser.add_argument("--database-url", help="PostgreSQL; SQLite in the home if left out")
+    parser.add_argument("--database-url", help="of a server; SQLite in the home if left out")
     parser.add_argument("--files", type=Path, help="the folder of the files that were accepted")
     parser.add_argument("--journal", type=Path, help="answers as JSON lines: key, status, body")
     parser.add_argument("--grace", type=float, default=GRACE_SECONDS, help="seconds")

@@ -15,9 +15,12 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import pymysql
 from psycopg.rows import dict_row
+from pymysql.cursors import DictCursor
 
 from headrace.entities import ENTITIES
+from tests import servers, service
 
 Row = dict[str, Any]
 CONTROL = (
@@ -122,7 +125,10 @@ def _tables(home: Path, database_url: str | None) -> dict[str, list[Row]]:
 
 
 def _reading(home: Path, database_url: str | None) -> AbstractContextManager[Any]:
-    return _postgresql(database_url) if database_url else _sqlite(home / "headrace.sqlite3")
+    if not database_url:
+        return _sqlite(home / "headrace.sqlite3")
+    is_mariadb = database_url.startswith("mysql:")
+    return _mariadb(database_url) if is_mariadb else _postgresql(database_url)
 
 
 @contextmanager
@@ -144,6 +150,23 @@ def _postgresql(url: str) -> Iterator[Any]:
         yield connection.execute
 
 
+@contextmanager
+def _mariadb(url: str) -> Iterator[Any]:
+    parts = servers.mysql_parts(url)
+    with (
+        pymysql.connect(**parts, cursorclass=DictCursor) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+        def execute(statement: str) -> Any:
+            cursor.execute(statement)
+            return cursor
+
+        yield execute
+
+
 def _plain(row: Row) -> Row:
     return {name: _plain_value(value) for name, value in row.items()}
 
@@ -151,4 +174,6 @@ def _plain(row: Row) -> Row:
 def _plain_value(value: Any) -> Any:
     if isinstance(value, UUID):
         return value.hex
+    if isinstance(value, str) and service.DASHED.fullmatch(value):
+        return value.replace("-", "")
     return bytes(value) if isinstance(value, memoryview) else value

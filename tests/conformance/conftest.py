@@ -9,7 +9,7 @@ import pytest
 from headrace.pipeline import dialects
 from headrace.schema import Entity
 from tests import records, road
-from tests.conftest import DIALECTS, PARTITIONED
+from tests.conftest import DIALECTS, PARTITIONED, server_of
 
 Land = Callable[..., road.LocalLedger]
 
@@ -18,16 +18,12 @@ Land = Callable[..., road.LocalLedger]
 def shared_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[road.Database]:
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("conformance") / "test.sqlite3"
-        with road.sqlite_database(path) as opened:
+    path = tmp_path_factory.mktemp("conformance") / "test.sqlite3"
+    server = server_of(request, request.param)
+    with road.new_database(request.param, server, path) as opened:
+        if request.param == "sqlite":
             opened.connection.execute("PRAGMA synchronous = OFF")
-            yield opened
-    else:
-        server = request.getfixturevalue("postgresql_server")
-        partitions = 8 if request.param == PARTITIONED else 0
-        with road.postgresql_database(server, partitions) as opened:
-            yield opened
+        yield opened
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pytest
 
 from headrace.entities import BY_NAME, ENTITIES
@@ -23,12 +23,10 @@ CUSTOMERS, PRODUCTS = BY_NAME["customers"], BY_NAME["products"]
 
 @pytest.fixture
 def neighbour(database: road.Database) -> Iterator[road.Database]:
-    """Another connection to the same PostgreSQL database; SQLite has one writer at a time."""
+    """Another connection to the same database; SQLite has one writer at a time."""
     if database.dialect.name == "sqlite":
         pytest.skip("one writer at a time: no neighbour can interfere")
-    with psycopg.connect(database.connection.info.dsn, autocommit=True) as connection:
-        other = road.Database(database.dialect.name, connection)
-        other.tenant = database.tenant
+    with road.beside(database) as other:
         yield other
 
 
@@ -45,22 +43,30 @@ def once_before(database: road.Database, operation: str, action) -> None:
 
 
 @pytest.mark.parametrize("moment", ["write", "equal", "renew"])
-def test_an_older_file_that_commits_in_the_middle_does_not_win(
+def test_an_older_file_that_comes_in_the_middle_does_not_win(
     moment: str, database: road.Database, neighbour: road.Database, tmp_path: Path, land
 ):
-    """Ours found its row equal and would renew it; meanwhile the older file changes it."""
+    """Ours found its row equal and would renew it; meanwhile the older file changes it.
+
+    MariaDB has locked the row by then: the older file waits until ours has landed.
+    """
     row, late = example(CUSTOMERS, 1), example(CUSTOMERS, 1, name="late")
     land(CUSTOMERS, row, number=1)
-    once_before(
-        database,
-        moment,
-        lambda: road.land(
-            neighbour, tmp_path, "customers", records.file(late), number=2, tenant=neighbour.tenant
-        ),
-    )
-    ledger = land(CUSTOMERS, row, number=3, renews=True)
+    waits = moment != "write" and database.dialect.name == "mariadb"
+    with ThreadPoolExecutor() as pool:
+        older: list[Future] = []
+
+        def begin() -> None:
+            more = {"number": 2, "tenant": neighbour.tenant}
+            file = records.file(late)
+            older.append(pool.submit(road.land, neighbour, tmp_path, "customers", file, **more))
+            assert bool(wait(older, timeout=0.5 if waits else 10).done) is not waits
+
+        once_before(database, moment, begin)
+        ledger = land(CUSTOMERS, row, number=3, renews=True)
     assert stored(database, CUSTOMERS) == expected(CUSTOMERS, row)
-    assert ledger.outcome_by_line() == ["updated"]
+    assert ledger.outcome_by_line() == ["unchanged" if waits else "updated"]
+    assert older[0].result().outcome_by_line() == ["superseded" if waits else "updated"]
 
 
 def test_a_row_that_a_neighbour_inserts_while_ours_waits_is_updated(

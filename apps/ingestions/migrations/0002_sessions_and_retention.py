@@ -9,8 +9,14 @@ from django.db.models import F
 def group_reject_codes(apps: Any, schema_editor: Any) -> None:
     """Counts by code become groups without a sample.
 
-    Each row is updated once: after a second update PostgreSQL would not alter the table.
+    Each row is updated once: after a second update PostgreSQL would not alter the table. Where
+    DDL commits by itself a migration may begin again behind the end of this one.
     """
+    connection = schema_editor.connection
+    with connection.cursor() as cursor:
+        columns = connection.introspection.get_table_description(cursor, "chunks")
+    if "reject_codes" not in {column.name for column in columns}:
+        return
     chunk = apps.get_model("ingestions", "Chunk")
     chunk.objects.filter(rejected=0).update(settled_at=F("ended_at"))
     for pk, codes in chunk.objects.exclude(rejected=0).values_list("pk", "reject_codes"):

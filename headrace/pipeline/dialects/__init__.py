@@ -7,9 +7,10 @@ CAN_PARTITION = frozenset({"postgresql"})
 
 
 def dialect(name: str, partitions: int = 0) -> Dialect:
-    """The dialect called "postgresql" or "sqlite". Raises KeyError for any other.
+    """The dialect called "postgresql", "sqlite", "mariadb" or "mysql". Raises KeyError for others.
 
-    Where the database can (CAN_PARTITION), new target tables have so many partitions by tenant.
+    These are the names that Django displays for its databases, in lower case. Where the database
+    can (CAN_PARTITION), new target tables have so many partitions by tenant.
     """
     if partitions and name in CAN_PARTITION:
         return _postgresql(partitions)
@@ -29,5 +30,22 @@ def _sqlite() -> Dialect:
     return SQLite(_PARENTS)
 
 
+def _mariadb() -> Dialect:
+    from headrace.pipeline.dialects.mysql import MARIADB, MySQL  # noqa: PLC0415
+
+    return MySQL(MARIADB, _PARENTS)
+
+
+def _mysql() -> Dialect:
+    from headrace.pipeline.dialects.mysql import MYSQL, MySQL  # noqa: PLC0415
+
+    return MySQL(MYSQL, _PARENTS)
+
+
 _PARENTS = {entity.name: entity.key for entity in ENTITIES}
-_LOADERS = {"postgresql": _postgresql, "sqlite": _sqlite}
+_LOADERS = {
+    "postgresql": _postgresql,
+    "sqlite": _sqlite,
+    "mariadb": _mariadb,
+    "mysql": _mysql,
+}

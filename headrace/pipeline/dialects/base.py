@@ -6,6 +6,7 @@ will end. It stages rows in a table that only this connection sees.
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 from headrace.pipeline.errors import HeadraceError
 from headrace.pipeline.load import Load
@@ -51,12 +52,21 @@ class Dialect(Protocol):
     """One database. Lines are physical line numbers; `mask` says which fields rows have.
 
     `segment_rows` is how many rows a transaction promotes, `pause_seconds` how long to leave
-    the database to others between two of them.
+    the database to others between two of them. `hides_rows` says that a transaction sees its
+    tenant's rows only; elsewhere the database refuses writes and its readers must choose.
+    `unbind_statement` ends what `bind_statement` began; either is empty where none is needed.
+    `collation` compares texts byte for byte; it is empty where every database does that.
     """
 
     name: str
     segment_rows: int
     pause_seconds: float
+    hides_rows: bool
+    unbind_statement: str
+    collation: str
+
+    def bind_statement(self, tenant: UUID | None) -> str:
+        """The statement that binds the transaction to a tenant; None is the owner of all."""
 
     def table_statements(self, entity: Entity) -> list[str]:
         """The DDL that makes the target table with its keys, checks and indexes."""

@@ -11,6 +11,7 @@ Operator's notes:
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -64,10 +65,17 @@ class PostgreSQL:
     name = "postgresql"
     segment_rows = 50_000
     pause_seconds = 0.0
+    hides_rows = True
+    unbind_statement = ""
+    collation = ""
 
     def __init__(self, parents: dict[str, str], partitions: int = 0) -> None:
         self._parents = parents
         self._count = partitions
+
+    def bind_statement(self, tenant: UUID | None) -> str:
+        """The statement form: on a Citus cluster set_config() would not reach the workers."""
+        return f"SET LOCAL app.tenant_id = '{tenant}'" if tenant else ""
 
     def table_statements(self, entity: Entity) -> list[str]:
         columns = [f"{TENANT} uuid NOT NULL", *map(_column, entity.fields)]

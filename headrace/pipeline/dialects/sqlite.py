@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -55,9 +56,16 @@ class SQLite:
     name = "sqlite"
     segment_rows = 2_500
     pause_seconds = 0.01
+    hides_rows = False
+    unbind_statement = ""
+    collation = ""
 
     def __init__(self, parents: dict[str, str]) -> None:
         self._parents = parents
+
+    def bind_statement(self, tenant: UUID | None) -> str:
+        """Nothing to do: the triggers ask a function of the connection."""
+        return ""
 
     def table_statements(self, entity: Entity) -> list[str]:
         columns = [f"{TENANT} TEXT NOT NULL", *map(_column, entity.fields)]

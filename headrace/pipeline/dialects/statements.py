@@ -23,6 +23,8 @@ class Spelling:
     distinct: str  #: format string of {left} and {right}, two lists of columns
     staging_prefix: str = ""
     on_update: tuple[str, ...] = ()  #: assignments that an update makes besides the fields'
+    join: str = "JOIN"  #: from staging to the target
+    names_staging_once: bool = False  #: a statement may not read a temporary table twice
 
     def differ(self, names: list[str], left: str, right: str) -> str:
         """The condition that any of the columns differs, nulls being equal."""
@@ -47,6 +49,13 @@ def full_mask(entity: Entity) -> int:
     return (1 << len(entity.fields)) - 1
 
 
+def matched(spelling: Spelling, entity: Entity) -> str:
+    """Staged rows, each with the stored row of its key."""
+    key = entity.key
+    return f"""{staging(spelling, entity)} s
+{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{key} = s.{key}"""
+
+
 def unresolved(spelling: Spelling, entity: Entity, reference: Reference, parent_key: str) -> str:
     """Staged lines whose parent is not there."""
     return f"""
@@ -63,7 +72,7 @@ def taken(spelling: Spelling, entity: Entity, field: str) -> str:
     return f"""
 SELECT s.line, s.{field}, t.{entity.key}
 FROM {staging(spelling, entity)} s
-JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{field} = s.{field}
+{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{field} = s.{field}
 WHERE t.{entity.key} <> s.{entity.key}
 ORDER BY s.line"""
 
@@ -92,8 +101,7 @@ def stale(spelling: Spelling, entity: Entity) -> str:
     """Staged lines whose stored row comes from a newer file, or from further down this one."""
     return f"""
 SELECT s.line
-FROM {staging(spelling, entity)} s
-JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+FROM {matched(spelling, entity)}
 WHERE t.{SEQUENCE} > {spelling.sequence} + s.line"""
 
 
@@ -106,9 +114,12 @@ def crowded(spelling: Spelling, entity: Entity) -> str:
     assert entity.interval is not None
     owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
     end_bit = 1 << entity.field_names.index(end)
-    rows = staging(spelling, entity)
+    rows, given = staging(spelling, entity), ""
+    if spelling.names_staging_once:
+        read = f"SELECT line, mask, {entity.key}, {owner}, {start}, {end} FROM {rows}"
+        rows, given = "staged", f"staged AS ({read}), "
     return f"""
-WITH spans AS (
+WITH {given}spans AS (
     SELECT s.line, s.{entity.key} AS id, s.{owner} AS owner, s.{start} AS starts,
            CASE WHEN s.mask & {end_bit} = 0 THEN t.{end} ELSE s.{end} END AS ends
     FROM {rows} s
@@ -145,7 +156,7 @@ FROM {staging(spelling, entity)} s
 LEFT JOIN {entity.name} o ON o.{TENANT} = {spelling.tenant} AND o.{entity.key} = s.{entity.key}
 {_only_first(spelling, entity)}WHERE s.mask = {spelling.mask}
   AND ({_worth_writing(spelling, entity, names)})
-ORDER BY {_write_order(entity)}
+ORDER BY {write_order(entity)}
 ON CONFLICT ({TENANT}, {entity.key}) {_on_conflict(spelling, entity, names)}"""
 
 
@@ -161,10 +172,10 @@ def _worth_writing(spelling: Spelling, entity: Entity, names: list[str]) -> str:
     absent = f"o.{entity.key} IS NULL"
     if entity.promotion is Promotion.APPEND:
         return absent
-    return f"{absent} OR {spelling.differ(_values(entity, names), 'o', 's')}"
+    return f"{absent} OR {spelling.differ(values(entity, names), 'o', 's')}"
 
 
-def _write_order(entity: Entity) -> str:
+def write_order(entity: Entity) -> str:
     """Key order, so that loads lock alike; intervals end before the next one may begin."""
     if entity.interval is None:
         return f"s.{entity.key}, s.line"
@@ -174,13 +185,13 @@ def _write_order(entity: Entity) -> str:
 def _on_conflict(spelling: Spelling, entity: Entity, names: list[str]) -> str:
     if entity.promotion is Promotion.APPEND:
         return "DO NOTHING"
-    changes = [f"{name} = excluded.{name}" for name in [*_values(entity, names), SEQUENCE]]
+    changes = [f"{name} = excluded.{name}" for name in [*values(entity, names), SEQUENCE]]
     return f"""DO UPDATE
 SET {", ".join([*changes, *spelling.on_update])}
 WHERE t.{SEQUENCE} < excluded.{SEQUENCE}"""
 
 
-def _values(entity: Entity, names: list[str]) -> list[str]:
+def values(entity: Entity, names: list[str]) -> list[str]:
     return [name for name in names if name != entity.key]
 
 
@@ -188,14 +199,13 @@ def known(spelling: Spelling, entity: Entity, mask: int) -> str:
     """Staged lines of one mask whose key is stored."""
     return f"""
 SELECT s.line
-FROM {staging(spelling, entity)} s
-JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+FROM {matched(spelling, entity)}
 WHERE s.mask = {spelling.mask}"""
 
 
 def equal(spelling: Spelling, entity: Entity, mask: int) -> str:
     """Staged lines of one mask whose stored row was not written by them and is equal."""
-    differs = spelling.differ(_values(entity, present(entity, mask)), "t", "s")
+    differs = spelling.differ(values(entity, present(entity, mask)), "t", "s")
     return f"""{known(spelling, entity, mask)}
   AND t.{SEQUENCE} <> {spelling.sequence} + s.line
   AND NOT ({differs})"""
@@ -203,7 +213,7 @@ def equal(spelling: Spelling, entity: Entity, mask: int) -> str:
 
 def renew(spelling: Spelling, entity: Entity, mask: int) -> str:
     """Raise the sequence of stored rows that staged ones of one mask found equal and left alone."""
-    differs = spelling.differ(_values(entity, present(entity, mask)), "t", "s")
+    differs = spelling.differ(values(entity, present(entity, mask)), "t", "s")
     return f"""
 UPDATE {entity.name} AS t
 SET {SEQUENCE} = {spelling.sequence} + s.line
@@ -217,8 +227,7 @@ def outrun(spelling: Spelling, entity: Entity) -> str:
     """Staged lines whose stored row is still older: it was changed since they found it equal."""
     return f"""
 SELECT s.line
-FROM {staging(spelling, entity)} s
-JOIN {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+FROM {matched(spelling, entity)}
 WHERE t.{SEQUENCE} < {spelling.sequence} + s.line"""
 
 

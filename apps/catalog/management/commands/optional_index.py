@@ -6,9 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from apps.core import isolation
+from apps.core import dialect, isolation
 from headrace.entities import ENTITIES
-from headrace.pipeline.dialects import dialect
 
 OPTIONAL = {index.name: entity for entity in ENTITIES for index in entity.indexes if index.optional}
 
@@ -22,11 +21,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if connection.vendor != "postgresql":
-            raise CommandError("Optional indexes are PostgreSQL's; SQLite has no such index.")
+            raise CommandError(
+                f"Optional indexes are PostgreSQL's; {connection.display_name} has no such index."
+            )
         name, entity = options["name"], OPTIONAL[options["name"]]
         statement = f"DROP INDEX IF EXISTS {name}"
         if not options["drop"]:
-            statement = dialect(connection.vendor).index_statement(entity, name)
+            statement = dialect.current().index_statement(entity, name)
         with isolation.as_owner(), connection.cursor() as cursor:
             cursor.execute(statement)
         self.stdout.write(f"{name} is {'dropped' if options['drop'] else 'made'}.")

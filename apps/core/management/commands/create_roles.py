@@ -20,7 +20,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if connection.vendor != "postgresql":
-            raise CommandError("Only PostgreSQL has roles; SQLite is guarded by triggers.")
+            raise CommandError(
+                f"Only PostgreSQL has roles; {connection.display_name} is guarded by triggers."
+            )
         if options["sql"]:
             self.stdout.write(";\n".join(roles.administrator_statements()) + ";")
             return

@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from apps.core import doctor
-from apps.core.doctor import Diagnosis, Finding
+from apps.core.doctor import Diagnosis
+from apps.core.findings import Finding
 
 _UNWELL, _NO_DATABASE = 1, 3
 

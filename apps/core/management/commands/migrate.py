@@ -1,5 +1,7 @@
-"""Django's migrate, as the database's owner, and on PostgreSQL the serving role's grants."""
+"""Django's migrate, as the database's owner, with what a database needs before or after it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.conf import settings
@@ -7,17 +9,16 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import ProgrammingError, connection
 
-from apps.core import isolation, partitions, roles
+from apps.core import isolation, mariadb, partitions, roles
+from headrace.pipeline.dialects import CAN_PARTITION
 
 
 class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
-        with isolation.as_owner():
+        with isolation.as_owner(), _SETTING_UP.get(connection.vendor, nullcontext)():
             super().handle(*args, **options)
-            if connection.vendor == "postgresql":
-                _grant()
-                if options["verbosity"]:
-                    self._tell_partitions()
+            if connection.vendor in CAN_PARTITION and options["verbosity"]:
+                self._tell_partitions()
 
     def _tell_partitions(self) -> None:
         self.stdout.write(f"  {partitions.described().capitalize()}.")
@@ -28,6 +29,12 @@ class Command(migrate.Command):
             )
 
 
+@contextmanager
+def _with_grants() -> Iterator[None]:
+    yield
+    _grant()
+
+
 def _grant() -> None:
     try:
         roles.grant()
@@ -36,3 +43,6 @@ def _grant() -> None:
             "The tables are made, but this database user may not make the serving role. Let an"
             " administrator run what `manage.py create_roles --sql` prints, then migrate again."
         ) from None
+
+
+_SETTING_UP: dict[str, Any] = {"postgresql": _with_grants, "mysql": mariadb.migration}
