@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests import browser, service
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, server_of
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer, order
@@ -431,16 +431,13 @@ def test_a_list_asks_as_much_for_many_rows_as_for_few(running_service):
 
 @pytest.fixture(params=DIALECTS)
 def production(request: pytest.FixtureRequest, tmp_path) -> Iterator[Service]:
-    server = None
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgresql_server")
     settings = {
         "HEADRACE_ENV": "production",
         "DJANGO_SECRET_KEY": uuid4().hex * 2,
         "ALLOWED_HOSTS": "127.0.0.1,shop.example",
         "CSRF_TRUSTED_ORIGINS": "https://shop.example",
     }
-    with service.running(tmp_path, server, **settings) as opened:
+    with service.running(tmp_path, server_of(request, request.param), **settings) as opened:
         yield opened
 
 

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -16,7 +15,7 @@ import psycopg
 import pymysql
 import pytest
 
-from tests import conftest, documents
+from tests import conftest, documents, servers
 from tests.documents import ROOT, Clone
 
 PAGE = "docs/commands.md"
@@ -32,11 +31,6 @@ OWN_TESTS = ("git clone", "export ", "mysql -u")
 AND_THEN = {
     "chmod +x gen_dataset.py": f" && ./gen_dataset.py {SMALL}",
     "python manage.py createsuperuser": " --noinput --username ada --email ada@example.com",
-}
-# Rows that wait for work on other branches: their tests must fail until then, and say when they
-# do not any more. Take the entry out when that happens.
-SWITCH_ON = {
-    "mysql": "SWITCH ON: the dialect of MariaDB",
 }
 
 
@@ -68,16 +62,10 @@ OURS = [row for row in ROWS if row.verdict == "works" and row.test == US]
 
 def params(rows: list[Row]) -> list:
     return [
-        pytest.param(row, id=row.command[:70], marks=marks(row.command))
+        pytest.param(row, id=row.command[:70])
         for row in rows
         if not row.command.startswith(OWN_TESTS)
     ]
-
-
-def marks(name: str) -> tuple:
-    if name not in SWITCH_ON:
-        return ()
-    return (pytest.mark.xfail(reason=SWITCH_ON[name], strict=True),)
 
 
 class Shop(NamedTuple):
@@ -155,10 +143,8 @@ def test_every_row_has_a_verdict_its_reason_and_its_test():
     assert [command for command in unshown if not command.startswith(("sudo ", "brew "))] == []
 
 
-def test_rows_that_wait_are_rows():
-    names = {row.command for row in table_rows()} | {"mysql"}
-    assert SWITCH_ON.keys() <= names
-    assert AND_THEN.keys() <= names
+def test_what_is_run_besides_a_row_belongs_to_one():
+    assert AND_THEN.keys() <= {row.command for row in table_rows()}
 
 
 def test_rows_that_are_run_in_another_way_say_so():
@@ -224,25 +210,20 @@ def test_the_documented_variables_lead_to_postgresql(shop: Shop, postgresql_serv
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [pytest.param("mysql", marks=marks("mysql"))])
-def test_the_documented_variables_lead_to_mariadb(shop: Shop, how: str):
+def test_the_documented_variables_lead_to_mariadb(shop: Shop, mariadb_server: str):
     name = f"headrace_docs_{uuid4().hex[:12]}"
-    with _mariadb() as administrator, administrator.cursor() as cursor:
+    parts = servers.mysql_parts(mariadb_server)
+    with pymysql.connect(**parts, autocommit=True) as administrator:
+        cursor = administrator.cursor()
         cursor.execute(f"CREATE DATABASE {name}")
         cursor.execute(f"CREATE USER '{name}'@'localhost' IDENTIFIED BY 'any p@ss'")
         cursor.execute(f"GRANT ALL PRIVILEGES ON {name}.* TO '{name}'@'localhost'")
         try:
-            _migrated(shop, "mysql", name, "127.0.0.1", "3306", name)
+            _migrated(shop, "mysql", name, parts["host"], str(parts["port"]), name)
             assert cursor.execute(f"SHOW TABLES FROM {name} LIKE 'order_items'") == 1
         finally:
             cursor.execute(f"DROP DATABASE {name}")
             cursor.execute(f"DROP USER '{name}'@'localhost'")
-
-
-def _mariadb() -> pymysql.Connection:
-    with suppress(pymysql.err.OperationalError):
-        return pymysql.connect(host="127.0.0.1", user="root", autocommit=True)
-    pytest.skip("NO MARIADB at 127.0.0.1:3306 that lets root in")
 
 
 def _migrated(shop: Shop, engine: str, user: str, host: str, port: str, name: str) -> None:

@@ -19,7 +19,7 @@ from headrace.synth.faults.truth import TRUTH
 from headrace.synth.progress import Progress
 from headrace.synth.settings import FormatName, Settings, Sizes
 from tests import digests, road, truth
-from tests.conftest import DIALECTS
+from tests.conftest import DIALECTS, server_of
 from tests.generated import contents, made, run
 
 SMALL = Sizes(2, products=120, orders=150, customers=60, stock_events_per_product=4)
@@ -45,9 +45,7 @@ def database(
 
 
 def opened(request: pytest.FixtureRequest, dialect: str, folder: Path):
-    if dialect == "sqlite":
-        return road.sqlite_database(folder / "test.sqlite3")
-    return road.postgresql_database(request.getfixturevalue("postgresql_server"))
+    return road.new_database(dialect, server_of(request, dialect), folder / "test.sqlite3")
 
 
 # --- the road says what the truth says --------------------------------------------------------
