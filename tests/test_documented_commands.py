@@ -215,15 +215,17 @@ def test_the_documented_variables_lead_to_mariadb(shop: Shop, mariadb_server: st
     parts = servers.mysql_parts(mariadb_server)
     with pymysql.connect(**parts, autocommit=True) as administrator:
         cursor = administrator.cursor()
+        cursor.execute("SELECT @@skip_name_resolve")
+        user = f"'{name}'@'{'127.0.0.1' if cursor.fetchone()[0] else 'localhost'}'"
         cursor.execute(f"CREATE DATABASE {name}")
-        cursor.execute(f"CREATE USER '{name}'@'localhost' IDENTIFIED BY 'any p@ss'")
-        cursor.execute(f"GRANT ALL PRIVILEGES ON {name}.* TO '{name}'@'localhost'")
+        cursor.execute(f"CREATE USER {user} IDENTIFIED BY 'any p@ss'")
+        cursor.execute(f"GRANT ALL PRIVILEGES ON {name}.* TO {user}")
         try:
             _migrated(shop, "mysql", name, parts["host"], str(parts["port"]), name)
             assert cursor.execute(f"SHOW TABLES FROM {name} LIKE 'order_items'") == 1
         finally:
             cursor.execute(f"DROP DATABASE {name}")
-            cursor.execute(f"DROP USER '{name}'@'localhost'")
+            cursor.execute(f"DROP USER {user}")
 
 
 def _migrated(shop: Shop, engine: str, user: str, host: str, port: str, name: str) -> None:
@@ -249,7 +251,7 @@ def test_mssql_is_refused_in_words(shop: Shop):
     [row] = [one for one in ROWS if one.command.startswith('export DB_ENGINE="mssql"')]
     done = shop.run(f"{row.command}; python manage.py migrate")
     assert (done.returncode, row.verdict) == (1, "later")
-    assert "mssql" in done.stderr
+    assert "no dialect for SQL Server yet" in done.stderr
     assert "Traceback" not in done.stderr
 
 
