@@ -61,7 +61,12 @@ def read(data: bytes, sizes: list[int], delimiter: str = ",") -> tuple[list[Batc
     blocks = cut(data, sizes)
     for block in blocks:
         census.feed(block)
-    return list(form.batches(blocks)), census.records
+    found: list[Batch] = []
+    try:
+        found.extend(form.batches(blocks))
+    except Permanent:
+        assert not any(batch.is_header for batch in found), data
+    return found, census.records
 
 
 @settings(max_examples=400)
@@ -79,7 +84,7 @@ def test_records_are_those_of_the_whole_file_whatever_the_blocks(data, sizes, de
     kept = [line for *_, line in wanted if line.strip(blanks)]
     assert counted == max(0, len(kept) - 1)
     headers = [batch.lines for batch in batches if batch.is_header]
-    assert headers == ([[kept[0]]] if kept else [])
+    assert headers == ([[kept[0]]] if kept else [])  # without one, it says so
     assert sum(batch.height for batch in batches) == sum(
         1 + line.count(b"\n") for *_, line in wanted
     )

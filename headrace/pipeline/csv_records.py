@@ -16,6 +16,7 @@ from msgspec import UNSET
 from headrace.pipeline import clean, inspection, values
 from headrace.pipeline.errors import FailureCode, Permanent, RejectCode
 from headrace.pipeline.formats import DELIMITERS
+from headrace.pipeline.formats.base import MAX_LINE
 from headrace.pipeline.inspection import NULL, Inspection, Inspector, Row
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Fault
@@ -52,6 +53,8 @@ class Header(NamedTuple):
     @classmethod
     def read(cls, raw: bytes, delimiter: str, line: int = 1) -> "Header":
         """Raises Permanent BAD_HEADER if it cannot be read."""
+        if len(raw) > MAX_LINE:
+            raise _bad_header(line, "expected at most 1 MiB")
         try:
             found = cells(raw.removesuffix(b"\r").decode(), delimiter)
         except (UnicodeDecodeError, Malformed) as error:
@@ -60,36 +63,46 @@ class Header(NamedTuple):
 
     def check(self, entity: Entity) -> None:
         """Raises Permanent BAD_HEADER, with the column's name, if it is not one of the entity's."""
+        known, seen = {*entity.field_names, *RESERVED}, set[str]()
         for place, name in enumerate(self.names, 1):
-            if (fault := self._fault(place, name, entity)) is not None:
+            fault = ""
+            if name in seen:
+                fault = "as an earlier one is"
+            elif name not in known and not name.startswith("_"):
+                fault = self._hint(name, entity)
+            if fault:
                 shown = values.shown_key(name)
                 raise _bad_header(self.line, f"column {place} is named '{shown}', {fault}")
+            seen.add(name)
         for field in entity.fields:
-            if field.required and field.name not in self.names:
-                raise _bad_header(self.line, f"there is no column {field.name!r}")
+            if field.required and field.name not in seen:
+                doubt = f"; {self._doubt}" if any(map(self._is_split, self.names)) else ""
+                raise _bad_header(self.line, f"there is no column '{field.name}'{doubt}")
 
-    def _fault(self, place: int, name: str, entity: Entity) -> str | None:
-        if name in self.names[: place - 1]:
-            return "as an earlier one is"
-        if name in (*entity.field_names, *RESERVED) or name.startswith("_"):
-            return None
-        return _hint(name, entity, self.delimiter)
+    def _hint(self, name: str, entity: Entity) -> str:
+        """What may be wrong with a name that no column has."""
+        known = (*entity.field_names, "tenant_id")
+        if "\r" in name:
+            return "with a CR in it; do lines end in CR alone? send LF or CRLF"
+        if name.strip() in known:
+            return "with blanks around it"
+        if similar := get_close_matches(name[: values.SHOWN].lower(), known, 1):
+            return f"which {entity.name} do not have; did you mean '{similar[0]}'?"
+        if self._is_split(name):
+            return f"which {entity.name} do not have; {self._doubt}"
+        return f"which {entity.name} do not have; known are {', '.join(known)}"
+
+    def _is_split(self, name: str) -> bool:
+        """Whether a name has in it what may be the delimiter."""
+        return any(other in name for other in DELIMITERS.values() if other != self.delimiter)
+
+    @property
+    def _doubt(self) -> str:
+        return f"is {self.delimiter!r} the delimiter?"
 
 
 def _bad_header(line: int, what: str) -> Permanent:
     return Permanent(FailureCode.BAD_HEADER, f"line {line}, header: {what}")
-
-
-def _hint(name: str, entity: Entity, delimiter: str) -> str:
-    """What may be wrong with a name that no column has."""
-    known = (*entity.field_names, "tenant_id")
-    if name.strip() in known:
-        return "with blanks around it"
-    if similar := get_close_matches(name.lower(), known, 1):
-        return f"which {entity.name} do not have; did you mean {similar[0]!r}?"
-    if any(other in name for other in DELIMITERS.values() if other != delimiter):
-        return f"which {entity.name} do not have; is {delimiter!r} the delimiter?"
-    return f"which {entity.name} do not have; known are {', '.join(known)}"
 
 
 def cells(text: str, delimiter: str) -> list[Cell]:
@@ -106,7 +119,9 @@ def cells(text: str, delimiter: str) -> list[Cell]:
         at += 1
 
 
-_QUOTED = re.compile(r'"(?:[^"]++|"")*+"')
+# The look ahead as in formats/csv.py.
+_QUOTED_CELL = r'"[^"]*+(?:(?="")""[^"]*+)*+"'
+_QUOTED = re.compile(_QUOTED_CELL)
 
 
 def _cell(text: str, at: int, delimiter: str, number: int) -> tuple[Cell, int]:
@@ -244,12 +259,12 @@ def _place(name: str, names: Sequence[str]) -> int:
 def _clean_cells(delimiter: str) -> Callable[[str], list[Any] | None]:
     """A function that splits a record: None for one whose quotes or texts need a closer look."""
     other = re.escape(delimiter)
-    cell = rf'"(?:[^"]++|"")*+"|[^"{other}]*+'
-    is_sound = re.compile(rf"(?:(?:{cell}){other})*+").fullmatch
+    cell = rf'{_QUOTED_CELL}|[^"{other}]*+'
+    is_sound = re.compile(rf"(?:(?:{cell}){other})*").fullmatch
     all_cells = re.compile(rf"({cell}){other}").findall
 
     def split(text: str) -> list[Any] | None:
-        if "\\" in text and NULL in text:  # the very text that will stand for null
+        if "\0" in text or ("\\" in text and NULL in text):  # NULL will stand for null
             return None
         if '"' not in text:
             return [cell or None for cell in text.split(delimiter)]

@@ -24,7 +24,9 @@ FAULTY = object()  #: stands for a value whose faults have been told
 MAX_FAULTS = 20  # of one line: a mebibyte has room for 100,000 repeated keys
 # Possessive: one that may go back keeps 100 bytes of state for every character of a string.
 # A string without an end goes to the line's: else each quote in it would be tried as a start.
-_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"?')
+# The look ahead is for Python before 3.11.5, which ends a possessive group behind what it has
+# half matched.
+_STRINGS = re.compile(r'"[^"\\]*+(?:(?=\\.)\\.[^"\\]*+)*+"?')
 _BRACKETS = re.compile(r"[\[\]{}]")
 _CONSTANTS = frozenset(("NaN", "Infinity", "-Infinity"))
 _SPECIAL = re.compile(r"[\\\t\n\r]")

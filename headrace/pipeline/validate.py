@@ -63,6 +63,9 @@ class Checker:
             checked.gaps.append(range(batch.first_line, batch.first_line + batch.height))
         elif not any(batch.lines):
             checked.blanks.extend(batch.numbers())
+        elif batch.is_open:
+            checked.rejects.append(_never_closed(batch))
+            checked.gaps.extend(_continued(batch))
         else:
             self._check_records(batch, checked)
             checked.gaps.extend(_continued(batch))
@@ -99,6 +102,16 @@ class Checker:
             has_room = key in self.unknown_keys or len(self.unknown_keys) < MAX_UNKNOWN_KEYS
             self.unknown_keys[key if has_room else OTHER_KEYS] += 1
         return row, faults
+
+
+def _never_closed(batch: Batch) -> Reject:
+    """The one record of a batch, too long to be looked at: how far it goes is what helps."""
+    message = (
+        "expected the quote that opens a cell of this record to be closed; it is not, and the"
+        f" record goes on to the end of the file, {batch.height:,} lines"
+    )
+    fault = Fault(RejectCode.BAD_CSV, "", "", message)
+    return Reject.of(batch.first_line, batch.offset, "verify", (fault,))
 
 
 def form_of(load: Load) -> Format:

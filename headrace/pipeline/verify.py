@@ -5,8 +5,7 @@ first row is promoted.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +24,8 @@ from headrace.pipeline.validate import Checked, Checker, form_of
 from headrace.schema import Entity
 
 MAX_LINES = 200_000_000  # physical ones: each takes a byte of memory for its outcome
+#: What is wrong with a file as it was sent, and no news where more is wrong with it.
+OF_THE_FILE = (FailureCode.CORRUPT, FailureCode.BOMB, FailureCode.TOO_MANY_LINES)
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Reject)
 
@@ -76,7 +77,7 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
             verified.add(checker.check(batch))
     except Permanent as failure:
         if failure.code is FailureCode.BAD_HEADER:
-            _read_out(batches)  # all lines are told of, though none can be read
+            _read_out(batches, OF_THE_FILE)  # all lines are told of, though none can be read
         failure.received = census.records
         raise
     finally:
@@ -89,15 +90,21 @@ def count(load: Load) -> int:
     """How many records the source holds, as far as it can be read."""
     form = form_of(load)
     census = form.census()
-    _read_out(_batches(load, form, census, lambda records: None))
+    _read_out(_batches(load, form, census, lambda records: None), tuple(FailureCode))
     return census.records
 
 
-def _read_out(batches: Iterator[Batch]) -> None:
-    """Let what is left of a file be counted, as far as it can be read."""
-    with suppress(Permanent):
+def _read_out(batches: Iterator[Batch], ignored: Collection[FailureCode]) -> None:
+    """Let what is left of a file be counted, as far as it can be read.
+
+    Raises Permanent of any other code than those `ignored`, such as a cancel's.
+    """
+    try:
         for _ in batches:
             pass
+    except Permanent as failure:
+        if failure.code not in ignored:
+            raise
 
 
 def reread(load: Load, wanted: Lines, folder: Path) -> tuple[RowFile, list[Reject]]:

@@ -18,7 +18,8 @@ class Batch(NamedTuple):
     and what is kept is blank only if all of it is. No other record of a batch is longer than
     two blocks. `heights` has the physical lines of each record, if any has more than one;
     `strides` the bytes from each record's start to the next one's, if that is not always its
-    length and a newline. The record of a `header` describes the others and is none itself.
+    length and a newline. The record of a header describes the others and is none itself. A
+    record that is too long is open if the file ended within its quotes.
     """
 
     first_line: int
@@ -28,6 +29,7 @@ class Batch(NamedTuple):
     heights: list[int] | None = None
     strides: list[int] | None = None
     is_header: bool = False
+    is_open: bool = False
 
     @property
     def height(self) -> int:
@@ -119,7 +121,8 @@ class Carry:
     A byte behind them is kept if it is the first of the record that is not blank.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blanks: bytes = BLANKS) -> None:
+        self._blanks = blanks
         self._parts: list[bytes] = []
         self._is_blank = True
         self.length = 0
@@ -127,9 +130,9 @@ class Carry:
     def add(self, part: bytes) -> None:
         room = max(0, MAX_LINE + 1 - self.length)
         kept = part[:room]
-        if self._is_blank and (found := part.strip(BLANKS)):
+        if self._is_blank and (found := part.strip(self._blanks)):
             self._is_blank = False
-            kept = kept if kept.strip(BLANKS) else kept + found[:1]
+            kept = kept if kept.strip(self._blanks) else kept + found[:1]
         if kept:
             self._parts.append(kept)
         self.length += len(part)

@@ -8,13 +8,16 @@ and the next one begins on the next line. Records are cut as bytes; their cells 
 import re
 from collections.abc import Iterable, Iterator
 
+from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.formats.base import BLANKS, MAX_LINE, Batch, Carry
 from headrace.pipeline.formats.ndjson import Census as LineCensus
 
 QUOTE = b'"'
 NEWLINE = b"\n"
-# What stands in quotes, up to a quote that is not doubled.
-_PAIRED = re.compile(rb'[^"]*+(?:""[^"]*+)*+')
+# What stands in quotes, up to a quote that is not doubled. It never goes back. The look ahead is
+# for Python before 3.11.5, which ends a possessive group behind what it has half matched.
+IN_QUOTES = rb'[^"]*+(?:(?="")""[^"]*+)*+'
+_PAIRED = re.compile(IN_QUOTES)
 
 
 class Csv:
@@ -29,7 +32,7 @@ class Csv:
 
     def batches(self, blocks: Iterable[bytes], offset: int = 0) -> Iterator[Batch]:
         has_header = False
-        for batch in _by_block(blocks, offset, self._delimiter):
+        for batch in _by_block(blocks, offset, self._delimiter, self.blanks):
             for part in batch.in_parts():
                 if has_header:
                     yield part
@@ -38,6 +41,8 @@ class Csv:
                     yield from self._with_header(part)
                 else:
                     yield part
+        if not has_header:
+            raise Permanent(FailureCode.BAD_HEADER, "there is no header")
 
     def _with_header(self, batch: Batch) -> Iterator[Batch]:
         """A batch cut in three: blank records before the header, the header, the others."""
@@ -59,7 +64,9 @@ def _sliced(batch: Batch, start: int, end: int) -> Iterator[Batch]:
         )
 
 
-def _by_block(blocks: Iterable[bytes], offset: int, delimiter: bytes) -> Iterator[Batch]:
+def _by_block(
+    blocks: Iterable[bytes], offset: int, delimiter: bytes, blanks: bytes
+) -> Iterator[Batch]:
     line, carry, cut = 1, b"", _Cut(delimiter)
     long: _Long | None = None
     for block in blocks:
@@ -77,11 +84,11 @@ def _by_block(blocks: Iterable[bytes], offset: int, delimiter: bytes) -> Iterato
             yield batch
             line, offset = line + batch.height, offset + sum(map(len, records)) + len(records)
         if len(carry) > MAX_LINE:
-            long = _Long(delimiter)
+            long = _Long(delimiter, blanks)
             long.feed(carry)
             carry = b""
     if long is not None:
-        yield long.batch(line, offset)
+        yield long.batch(line, offset)._replace(is_open=long.is_open)
     elif carry:
         yield _batch(line, offset, [carry])
 
@@ -98,7 +105,7 @@ class _Cut:
     def __init__(self, delimiter: bytes) -> None:
         record = _record(delimiter)
         self._record = re.compile(rb"(" + record + rb")\n")
-        self._records = re.compile(rb"(?:" + record + rb"\n)*+")
+        self._records = re.compile(rb"(?:" + record + rb"\n)*")
 
     def records(self, data: bytes) -> tuple[list[bytes], bytes]:
         """The complete records without their newlines, and the beginning of the next one."""
@@ -111,26 +118,31 @@ class _Cut:
 
 
 def _record(delimiter: bytes) -> bytes:
-    """The pattern of a record without its newline. It never goes back: linear in any input."""
+    """The pattern of a record without its newline: linear in any input, its cells being atoms."""
     other = rb"[^\n" + re.escape(delimiter) + rb"]*+"
-    quoted = rb'"(?:[^"]++|"")*+"' + other
+    quoted = b'"' + IN_QUOTES + b'"' + other
     cell = rb"(?:" + quoted + rb'|(?!")' + other + rb")"
     # Most records have no quotes, and are not looked at cell by cell.
-    return rb'(?:[^"\n]*+(?=\n)|' + cell + rb"(?:" + re.escape(delimiter) + cell + rb")*+)"
+    return rb'(?:[^"\n]*+(?=\n)|' + cell + rb"(?:" + re.escape(delimiter) + cell + rb")*)"
 
 
 class _Long:
     """A record of more than MAX_LINE bytes: its beginning is kept, its end is looked for."""
 
-    def __init__(self, delimiter: bytes) -> None:
+    def __init__(self, delimiter: bytes, blanks: bytes) -> None:
         self._ends_cell = re.compile(rb"[\n" + re.escape(delimiter) + rb"]")
         self._step = self._at_cell
-        self._carry = Carry()
+        self._carry = Carry(blanks)
         self.height = 1
 
     @property
     def length(self) -> int:
         return self._carry.length
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the record stands in quotes that nothing has closed yet."""
+        return self._step == self._in_quotes
 
     def feed(self, block: bytes) -> int | None:
         """Take the next bytes; the place after the record's newline, None if it goes on."""

@@ -12,21 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.pipeline.errors import FailureCode, Permanent
-from headrace.pipeline.formats.base import Batch, Carry
+from headrace.pipeline.formats.base import MAX_LINE, Batch, Carry
 
 Signs = npt.NDArray[np.uint8]
 BLANKS = b" \t\r\n"
-# What may stand before the next sign that matters, with whole strings. Never goes back.
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_WITHIN = re.compile(rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+", re.DOTALL)
-_BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*+", re.DOTALL)
-_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+# The look ahead is for Python before 3.11.5, which ends a possessive group behind what it has
+# half matched. Nothing here is ever read twice: the parts are atoms that share no first sign.
+_IN_STRING = rb'[^"\\]*+(?:(?=\\.)\\.[^"\\]*+)*+'
+_STRING = b'"' + _IN_STRING + b'"'
+_OF_STRING = re.compile(_IN_STRING, re.DOTALL)
+# What may stand before the next sign that matters, with whole strings.
+_PART = rb'(?:[^"\[\]{}]++|' + _STRING + rb")"
+_WITHIN = re.compile(_PART + b"*", re.DOTALL)
+_BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|' + _STRING + rb")*", re.DOTALL)
 # An object with no more than one level of brackets in it, which most records are: 1 µs, where
 # going from bracket to bracket takes 8.
-_FLAT = rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+"
-_RECORD = re.compile(
-    rb"\{(?:" + _FLAT + rb"(?:[\[{]" + _FLAT + rb"[\]}])?+)*+\}(?=[,\]])", re.DOTALL
-)
+_RECORD = re.compile(rb"\{(?:" + _PART + rb"|[\[{]" + _PART + rb"*[\]}])*\}(?=[,\]])", re.DOTALL)
 _NOT_BLANK = re.compile(rb"[^ \t\r\n]")
 
 
@@ -162,8 +163,9 @@ class _Cutter:
     def _end_element(self, sign: bytes, end: int) -> int:
         if not self._elements:
             self._first_length = self._element.length
-        # Raw newlines are blanks in JSON, and not allowed in its strings.
-        self._elements.append(self._element.take().rstrip(BLANKS))
+        was_cut = self._element.length > MAX_LINE
+        text = self._element.take()
+        self._elements.append(text if was_cut else text.rstrip(BLANKS))
         self._starts.append(self._start)
         self._step = self._after_comma if sign == b"," else self._after_array
         return end + 1
@@ -178,9 +180,9 @@ class _Cutter:
 class Census:
     """base.Census by the depth of brackets, of a whole block at once."""
 
-    _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-    _WHOLE = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-    _ENDING = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+    _STRINGS = re.compile(_STRING, re.DOTALL)
+    _WHOLE = re.compile(rb'(?:[^"]++|' + _STRING + rb")*", re.DOTALL)
+    _ENDING = re.compile(_IN_STRING + b'"', re.DOTALL)
     _STEPS = np.zeros(256, np.int8)
     _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 
