@@ -10,8 +10,8 @@ ENGINES = {
     "postgres": "django.db.backends.postgresql",
     "sqlite": "django.db.backends.sqlite3",
     "sqlite3": "django.db.backends.sqlite3",
-    "mysql": "django.db.backends.mysql",
-    "mariadb": "django.db.backends.mysql",
+    "mysql": "apps.core.backends.mariadb",
+    "mariadb": "apps.core.backends.mariadb",
 }
 NOT_YET = {"mssql": "SQL Server", "sqlserver": "SQL Server", "oracle": "Oracle"}
 

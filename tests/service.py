@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -77,7 +76,7 @@ class Service:
 
     def spelled(self, key: UUID | str) -> str:
         """An id as a literal of its SQL."""
-        return f"'{UUID(str(key)).hex if self.dialect == 'sqlite' else UUID(str(key))}'"
+        return f"'{UUID(str(key)) if self.is_postgresql else UUID(str(key)).hex}'"
 
     def manage(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
         """Run manage.py; the result has its text."""
@@ -253,14 +252,7 @@ def _service(
 
 
 def _undashed(value: object) -> object:
-    if isinstance(value, UUID):
-        return value.hex
-    if isinstance(value, str) and DASHED.fullmatch(value):
-        return value.replace("-", "")
-    return value
-
-
-DASHED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+    return value.hex if isinstance(value, UUID) else value
 
 
 def _command_line(pid: int) -> bytes:

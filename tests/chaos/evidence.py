@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 from pymysql.cursors import DictCursor
 
 from headrace.entities import ENTITIES
-from tests import servers, service
+from tests import servers
 
 Row = dict[str, Any]
 CONTROL = (
@@ -174,6 +174,4 @@ def _plain(row: Row) -> Row:
 def _plain_value(value: Any) -> Any:
     if isinstance(value, UUID):
         return value.hex
-    if isinstance(value, str) and service.DASHED.fullmatch(value):
-        return value.replace("-", "")
     return bytes(value) if isinstance(value, memoryview) else value

@@ -1,10 +1,10 @@
 -- table
 CREATE TABLE orders (
-    tenant_id uuid NOT NULL,
-    order_id uuid NOT NULL,
+    tenant_id varchar(32) NOT NULL,
+    order_id varchar(32) NOT NULL,
     external_order_id varchar(100) NOT NULL,
     kind varchar(20) NOT NULL DEFAULT 'sale' CHECK (kind IN ('sale', 'return', 'adjustment')),
-    customer_id uuid,
+    customer_id varchar(32),
     customer_name_snapshot varchar(255),
     customer_email_snapshot varchar(255),
     total_amount numeric(19,4) NOT NULL,
@@ -30,10 +30,10 @@ DROP TRIGGER IF EXISTS orders_tenant_delete;
 CREATE TRIGGER orders_tenant_delete BEFORE DELETE ON orders FOR EACH ROW IF NOT (@headrace_tenant <=> '*' OR OLD.tenant_id <=> @headrace_tenant) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'another tenant'; END IF;
 
 -- staging
-CREATE TEMPORARY TABLE orders_staging (line bigint NOT NULL, mask integer NOT NULL, order_id uuid NOT NULL, external_order_id varchar(100), kind varchar(20), customer_id uuid, customer_name_snapshot varchar(255), customer_email_snapshot varchar(255), total_amount numeric(19,4), currency varchar(3), order_status varchar(20), order_date datetime(6), raw_payload longtext, created_at datetime(6), PRIMARY KEY (order_id, line)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+CREATE TEMPORARY TABLE orders_staging (line bigint NOT NULL, mask integer NOT NULL, order_id varchar(32) NOT NULL, external_order_id varchar(100), kind varchar(20), customer_id varchar(32), customer_name_snapshot varchar(255), customer_email_snapshot varchar(255), total_amount numeric(19,4), currency varchar(3), order_status varchar(20), order_date datetime(6), raw_payload longtext, created_at datetime(6), PRIMARY KEY (order_id, line)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 -- load
-LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE orders_staging CHARACTER SET utf8mb4 (line, mask, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, @order_date, raw_payload, @created_at) SET order_date = TRIM(TRAILING 'Z' FROM @order_date), created_at = TRIM(TRAILING 'Z' FROM @created_at);
+LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE orders_staging CHARACTER SET utf8mb4 (line, mask, @order_id, external_order_id, kind, @customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, @order_date, raw_payload, @created_at) SET order_id = REPLACE(@order_id, '-', ''), customer_id = REPLACE(@customer_id, '-', ''), order_date = TRIM(TRAILING 'Z' FROM @order_date), created_at = TRIM(TRAILING 'Z' FROM @created_at);
 
 -- unresolved customer_id
 SELECT s.line, s.customer_id

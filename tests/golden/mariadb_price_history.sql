@@ -1,9 +1,9 @@
 -- table
-CREATE TABLE IF NOT EXISTS price_history_turns (tenant_id uuid PRIMARY KEY) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+CREATE TABLE IF NOT EXISTS price_history_turns (tenant_id varchar(32) PRIMARY KEY) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 CREATE TABLE price_history (
-    tenant_id uuid NOT NULL,
-    id uuid NOT NULL,
-    product_id uuid NOT NULL,
+    tenant_id varchar(32) NOT NULL,
+    id varchar(32) NOT NULL,
+    product_id varchar(32) NOT NULL,
     price numeric(19,4) NOT NULL CHECK (price >= 0),
     effective_from datetime(6) NOT NULL,
     effective_to datetime(6),
@@ -11,7 +11,7 @@ CREATE TABLE price_history (
     CONSTRAINT price_history_pkey PRIMARY KEY (tenant_id, id),
     CONSTRAINT price_history_product_id_fkey FOREIGN KEY (tenant_id, product_id) REFERENCES products (tenant_id, product_id),
     CHECK (effective_from < effective_to),
-    product_id_while_open uuid GENERATED ALWAYS AS (CASE WHEN effective_to IS NULL THEN product_id END) STORED,
+    product_id_while_open varchar(32) GENERATED ALWAYS AS (CASE WHEN effective_to IS NULL THEN product_id END) STORED,
     CONSTRAINT price_history_start_key UNIQUE (tenant_id, product_id, effective_from),
     CONSTRAINT price_history_open_key UNIQUE (tenant_id, product_id_while_open)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
@@ -29,10 +29,10 @@ DROP TRIGGER IF EXISTS price_history_turns_tenant_delete;
 CREATE TRIGGER price_history_turns_tenant_delete BEFORE DELETE ON price_history_turns FOR EACH ROW IF NOT (@headrace_tenant <=> '*' OR OLD.tenant_id <=> @headrace_tenant) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'another tenant'; END IF;
 
 -- staging
-CREATE TEMPORARY TABLE price_history_staging (line bigint NOT NULL, mask integer NOT NULL, id uuid NOT NULL, product_id uuid, price numeric(19,4), effective_from datetime(6), effective_to datetime(6), PRIMARY KEY (id, line)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
+CREATE TEMPORARY TABLE price_history_staging (line bigint NOT NULL, mask integer NOT NULL, id varchar(32) NOT NULL, product_id varchar(32), price numeric(19,4), effective_from datetime(6), effective_to datetime(6), PRIMARY KEY (id, line)) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 
 -- load
-LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE price_history_staging CHARACTER SET utf8mb4 (line, mask, id, product_id, price, @effective_from, @effective_to) SET effective_from = TRIM(TRAILING 'Z' FROM @effective_from), effective_to = TRIM(TRAILING 'Z' FROM @effective_to);
+LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE price_history_staging CHARACTER SET utf8mb4 (line, mask, @id, @product_id, price, @effective_from, @effective_to) SET id = REPLACE(@id, '-', ''), product_id = REPLACE(@product_id, '-', ''), effective_from = TRIM(TRAILING 'Z' FROM @effective_from), effective_to = TRIM(TRAILING 'Z' FROM @effective_to);
 
 -- unresolved product_id
 SELECT s.line, s.product_id

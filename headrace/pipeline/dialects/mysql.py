@@ -7,6 +7,8 @@ Operator's notes:
   What is stored is locked in key order, updated where it differs, what is absent is inserted,
   and the database's counts must be those of the rows that were found: else the segment runs
   again.
+- Ids are texts of 32 digits: MariaDB's type `uuid` refuses some that are valid here (a version
+  above 5 with a variant below 8), and MySQL has none.
 - Its collations ignore case, and most also blanks at the end: ours is one that does neither.
 - Reads of other tenants' rows are not refused by the database, writes are, by triggers that
   compare a variable of the session.
@@ -50,26 +52,18 @@ from headrace.schema import (
 class Server:
     """What the two servers spell differently.
 
-    `collation` compares texts byte for byte, blanks at the end included. `uuid` is the type that
-    Django's UUIDField has there, `of_dashed` makes its value of a dashed id. `patience` gives a
+    `collation` compares texts byte for byte, blanks at the end included; `patience` gives a
     statement up after ten minutes.
     """
 
     name: str
     collation: str
     patience: str
-    uuid: str = "uuid"
-    of_dashed: str = ""
 
 
 MARIADB = Server("mariadb", "utf8mb4_nopad_bin", "max_statement_time = 600")
-MYSQL = Server(
-    "mysql",
-    "utf8mb4_0900_bin",
-    "max_execution_time = 600000",
-    uuid="char(32)",
-    of_dashed="REPLACE({}, '-', '')",
-)
+MYSQL = Server("mysql", "utf8mb4_0900_bin", "max_execution_time = 600000")
+ID = "varchar(32)"
 SPELLING = Spelling(
     tenant="%(tenant)s",
     sequence="%(sequence)s",
@@ -106,7 +100,7 @@ class MySQL:
 
     def table_statements(self, entity: Entity) -> list[str]:
         """The table whole, in one statement: its making may be cut short between two."""
-        columns = [f"{TENANT} {self._server.uuid} NOT NULL", *map(self._column, entity.fields)]
+        columns = [f"{TENANT} {ID} NOT NULL", *map(self._column, entity.fields)]
         columns += [f"{SEQUENCE} bigint NOT NULL", *tables.constraints(entity, self._parents)]
         columns += self._interval_keys(entity)
         columns += [
@@ -156,7 +150,7 @@ class MySQL:
         return {
             "table": ";\n".join(self.table_statements(entity)),
             "staging": self._staging_table(entity),
-            "load": mysql_loading.statement(entity, "/dev/fd/3", self._server.of_dashed),
+            "load": mysql_loading.statement(entity, "/dev/fd/3"),
             **statements.checks(SPELLING, entity, self._parents),
             "absent": _absent_lines(entity),
             **({} if entity.promotion is Promotion.APPEND else changing),
@@ -173,7 +167,7 @@ class MySQL:
             cursor.execute(f"DROP TEMPORARY TABLE IF EXISTS {entity.name}_staging")
             cursor.execute(self._staging_table(entity))
             if rows:
-                mysql_loading.load(cursor, entity, rows, self._server.of_dashed)
+                mysql_loading.load(cursor, entity, rows)
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference
@@ -274,7 +268,7 @@ class MySQL:
     def _type(self, kind: FieldType) -> str:
         match kind:
             case Uuid():
-                return self._server.uuid
+                return ID
             case Text(max_length=length):
                 return f"varchar({length})"
             case Money(digits=digits, scale=scale):
@@ -306,7 +300,7 @@ class MySQL:
         if entity.interval:
             yield (
                 f"CREATE TABLE IF NOT EXISTS {_turns(entity)}"
-                f" ({TENANT} {self._server.uuid} PRIMARY KEY) {self._table_options}"
+                f" ({TENANT} {ID} PRIMARY KEY) {self._table_options}"
             )
 
     def _staging_table(self, entity: Entity) -> str:

@@ -16,21 +16,18 @@ INSERT_BYTES = 1 << 20
 _NO_LOCAL_FILES = frozenset((1148, 3948, 4166, 1017))
 
 
-def load(cursor: Any, entity: Entity, rows: Sequence[bytes], uuid: str = "") -> None:
-    """Add rows to the empty staging table; `uuid` as in `statement`.
+def load(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> None:
+    """Add rows to the empty staging table.
 
     Raises DataRefused, Retryable, or what the driver raises.
     """
-    if not _loaded(cursor, entity, rows, uuid):
-        _insert_rows(cursor, entity, rows, uuid)
+    if not _loaded(cursor, entity, rows):
+        _insert_rows(cursor, entity, rows)
 
 
-def statement(entity: Entity, path: str, uuid: str = "") -> str:
-    """COPY's text is what LOAD DATA reads by default, but for booleans and times.
-
-    `uuid` is the format string of an expression that makes a column's value of a dashed `{}`.
-    """
-    readings = {field.name: _reading(field.type, uuid) for field in entity.fields}
+def statement(entity: Entity, path: str) -> str:
+    """COPY's text is what LOAD DATA reads by default, but for ids, booleans and times."""
+    readings = {field.name: _reading(field.type) for field in entity.fields}
     columns = [f"@{name}" if reading else name for name, reading in readings.items()]
     changed = [
         f"{name} = {reading.format('@' + name)}" for name, reading in readings.items() if reading
@@ -42,7 +39,7 @@ def statement(entity: Entity, path: str, uuid: str = "") -> str:
     return f"{text} SET {', '.join(changed)}" if changed else text
 
 
-def _reading(kind: FieldType, uuid: str) -> str:
+def _reading(kind: FieldType) -> str:
     """How SQL makes of a travelling text what the column holds; empty where it is that already."""
     match kind:
         case Boolean():
@@ -50,18 +47,18 @@ def _reading(kind: FieldType, uuid: str) -> str:
         case Timestamp():
             return "TRIM(TRAILING 'Z' FROM {})"
         case Uuid():
-            return uuid
+            return "REPLACE({}, '-', '')"
     return ""
 
 
-def _loaded(cursor: Any, entity: Entity, rows: Sequence[bytes], uuid: str) -> bool:
+def _loaded(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> bool:
     """Load the rows; False where LOAD DATA LOCAL is not to be had. Raises DataRefused.
 
     What would be an error is a warning with LOCAL: none is passed over.
     """
     try:
         with _pipe(rows) as path:
-            loaded = cursor.execute(statement(entity, path, uuid))
+            loaded = cursor.execute(statement(entity, path))
     except pymysql.OperationalError as error:
         if error.args[0] in _NO_LOCAL_FILES:
             return False
@@ -103,9 +100,9 @@ def _pour(rows: Sequence[bytes], writing: int) -> None:
         pass  # the reader gave up, and says why
 
 
-def _insert_rows(cursor: Any, entity: Entity, rows: Sequence[bytes], uuid: str) -> None:
+def _insert_rows(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> None:
     """The slow way. Within quotes, SQL's escapes are those of COPY."""
-    readings = ["{}", "{}", *(_reading(field.type, uuid) or "{}" for field in entity.fields)]
+    readings = ["{}", "{}", *(_reading(field.type) or "{}" for field in entity.fields)]
     head = f"INSERT INTO {entity.name}_staging (line, mask, {', '.join(entity.field_names)}) VALUES"
     batch: list[str] = []
     size = 0
