@@ -132,10 +132,10 @@ def file(entity: Entity, *rows: dict[str, Any], end: bytes = b"\n") -> bytes:
 class Readers:
     """Both ways to read a record of an entity, side by side."""
 
-    def __init__(self, entity: Entity, delimiter: str = ",") -> None:
+    def __init__(self, entity: Entity, header: str = "") -> None:
         load = test_checker.load_of(entity)
         self.entity = entity
-        self._records = CsvRecords(load, delimiter.join(entity.field_names).encode())
+        self._records = CsvRecords(load, (header or ",".join(entity.field_names)).encode())
 
     def agree(self, line: bytes) -> bool:
         """Whether the fast reader passed the record; fails if the inspector says otherwise."""
@@ -251,6 +251,7 @@ def test_a_quote_that_is_never_closed_is_one_reject_that_says_how_far_it_goes(da
     assert "4 lines" in ledger.rejects[0].message
 
 
+MANY = ",".join(f"_{number}" for number in range(100_000))
 HEADERS = {
     "unknown": ("product_id,sku,nam,price", "line 1, header: column 3 is named 'nam'", "'name'"),
     "repeated": ("product_id,sku,name,price,sku", "column 5 is named 'sku'", "earlier"),
@@ -260,6 +261,14 @@ HEADERS = {
     "another delimiter": ("product_id;sku;name;price", "column 1", "is ',' the delimiter?"),
     "not a header": ("00000000-0000-4000-8000-000000000001,A1,Tea,1", "column 1", "known are"),
     "bad quotes": ('product_id,s"ku,name,price', "cell 2", "quoted as a whole"),
+    "ends in CR alone": ("product_id,sku,name,price\rx,A1,Tea,1\r", "column 4", "LF or CRLF"),
+    "columns to be ignored, split otherwise": (
+        "_line;_code;product_id",
+        "delimiter?",
+        "product_id",
+    ),
+    "longer than a record": ("product_id,sku,name,price," + "_" * (1 << 20), "at most 1 MiB", ""),
+    "very many columns": (f"product_id,sku,name,price,{MANY},nam", "column 100005", "'nam'"),
     "not UTF-8": ("product_id,sku,n\udcffame,price", "header", "utf-8"),
 }
 
@@ -274,6 +283,54 @@ def test_a_header_that_cannot_be_used_fails_the_file_and_names_the_column(name, 
     assert failure.value.code is FailureCode.BAD_HEADER
     assert all(part in str(failure.value) for part in told)
     assert failure.value.received == 4  # all lines are told of, though none could be read
+
+
+def test_a_file_of_blank_lines_has_no_header(tmp_path):
+    with pytest.raises(Permanent) as failure:
+        verify(road.load_of("products", b"\n \n", format="csv"), tmp_path, lambda records: None)
+    assert failure.value.code is FailureCode.BAD_HEADER
+
+
+def test_a_cancel_while_the_lines_below_a_bad_header_are_counted_is_heard(tmp_path):
+    def tick(records: int) -> None:
+        if records > 2:
+            raise Permanent(FailureCode.CANCELLED, "the upload was cancelled")
+
+    data = b"nonsense\n" + (b"x" * (MIB - 1) + b"\n") * 6
+    with pytest.raises(Permanent) as failure:
+        verify(road.load_of("products", data, format="csv"), tmp_path, tick)
+    assert failure.value.code is FailureCode.CANCELLED
+
+
+def test_stored_bytes_that_changed_are_no_bad_header_of_the_sender(tmp_path):
+    load = road.load_of("products", b"product_id,skv\n1,2\n", format="csv", sha256="0" * 64)
+    with pytest.raises(Permanent) as failure:
+        verify(load, tmp_path, lambda records: None)
+    assert failure.value.code is FailureCode.SOURCE_LOST
+
+
+def test_an_open_quote_is_told_as_such_however_much_it_takes_in(tmp_path):
+    data = HEADER.encode() + b'x,A1,"Tea,1,true\n' + b"x,A2,Tea,1,true\n" * 100_000
+    found = verify(road.load_of("products", data, format="csv"), tmp_path, lambda records: None)
+    [page] = found.reject_pages()
+    [reject] = road.rejects_of(page.blob)
+    assert (found.received, reject.line, reject.code) == (1, 2, "bad_csv")
+    assert "100,002 lines" in reject.message
+
+
+def test_a_line_of_blanks_and_tabs_is_a_record_where_tabs_delimit(tmp_path):
+    header = HEADER.replace(",", "\t").encode()
+    data = header + b" " * (3 * MIB) + b"\t\n"
+    load = road.load_of("products", data, format="csv", delimiter="\t")
+    found = verify(load, tmp_path, lambda records: None)
+    assert (found.received, found.outcomes.records) == (1, 1)
+
+
+def test_a_nul_is_refused_in_a_column_that_nobody_reads(tmp_path):
+    readers = Readers(BY_NAME["products"], "_x,product_id,sku,name,price")
+    key = b"00000000-0000-4000-8000-000000000001,A1,Tea,"
+    assert not readers.agree(b"\0," + key + b"1")
+    assert readers.agree(b"x," + key + b"1")
 
 
 def test_columns_may_be_in_any_order_left_out_or_ignored(database, tmp_path):

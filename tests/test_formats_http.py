@@ -16,6 +16,7 @@ from tests.shop import customer, post_form, product
 LINES = b'{"name": "x"}\n'
 CSV = b"customer_id,name\n,x\n"
 ARRAY = b'[{"name": "x"}]'
+BROKEN = b'product_id,sku,name,price\nx,S,5" pipe,1\n'
 # Name, bytes, headers, parameters; the format that is read, or the problem.
 SIGNS = {
     "an ending": ("customers.csv", CSV, {}, {}, "csv"),
@@ -45,6 +46,8 @@ SIGNS = {
         "ndjson",
     ),
     "an array by option": ("customers.ndjson", ARRAY, {}, {"format": "json"}, "json"),
+    "an option beside any ending": ("customers.2024.txt", CSV, {}, {"format": "csv"}, "csv"),
+    "an option that is empty": ("customers.csv", CSV, {}, {"format": "", "delimiter": ""}, "csv"),
     "semicolons": ("customers.csv", CSV.replace(b",", b";"), {}, {"delimiter": ";"}, "csv"),
     "zst that is gzip": ("customers.ndjson.zst", gzip.compress(LINES), {}, {}, 415),
     "gz that is zstd": ("customers.ndjson.gz", zstd.compress(LINES), {}, {}, 415),
@@ -108,6 +111,12 @@ def test_the_same_key_with_another_delimiter_is_another_request(merchant: Mercha
     assert [answer.status_code for answer in answers] == [201, 422, 201]
 
 
+def test_the_same_key_under_another_ending_is_another_request(merchant: Merchant):
+    data, key = CSV.replace(b",", b"\t"), uuid4().hex
+    sent = [merchant.send(f"customers.{ending}", data, key=key) for ending in ("tsv", "csv", "tsv")]
+    assert [answer.status_code for answer in sent] == [201, 422, 201]
+
+
 def test_a_bad_header_fails_the_file_with_all_its_lines_and_a_mended_one_lands(merchant: Merchant):
     rows = [customer(), customer()]
     token = merchant.open_upload()
@@ -159,6 +168,45 @@ def test_rejects_of_csv_come_as_lines_of_json_too(merchant: Merchant):
     assert records[0]["active"] == "yes"
     assert (records[0]["price"], records[0]["_code"]) == (2.5, "bad_type")
     assert (records[1]["price"], records[1]["_code"]) == (None, "required")
+
+
+def test_newlines_within_a_cell_do_not_break_the_lines_of_json(merchant: Merchant):
+    data = b'customer_id,name,metadata,_op\nbad,n,"{\n ""a"": 1\n}",\n'
+    token = merchant.load("customers.csv", data)["upload_token"]
+    [record] = map(json.loads, _records(merchant, token, "ndjson").splitlines())
+    assert record["metadata"] == {"a": 1}
+    assert "_op" not in record
+
+
+def test_elements_of_several_lines_come_as_csv_too(merchant: Merchant):
+    data = json.dumps([{**product(), "product_id": "bad"}], indent=2).encode()
+    token = merchant.load("products.json", data)["upload_token"]
+    [row] = csv.DictReader(io.StringIO(_records(merchant, token)))
+    assert (row["product_id"], row["price"], row["_code"]) == ("bad", "2.50", "bad_uuid")
+
+
+def test_the_text_of_a_row_is_kept_until_it_has_been_mended(merchant: Merchant):
+    [broken] = csv.DictReader(io.StringIO(_records(merchant, _sent(merchant, BROKEN, {}))))
+    again = _records(merchant, _sent(merchant, _csv([broken]), {}))
+    [row] = csv.DictReader(io.StringIO(again))
+    assert (row["_raw"], row["_code"]) == (broken["_raw"], "; ".join(["required"] * 4))
+    short = ",".join(broken) + "\nx,S,n,1\n"
+    [row] = csv.DictReader(io.StringIO(_records(merchant, _sent(merchant, short.encode(), {}))))
+    assert (row["_raw"], row["_code"]) == ("x,S,n,1", "ragged_row")
+
+
+def test_a_tsv_comes_back_as_one(merchant: Merchant):
+    data = _csv([{**product(), "price": "x"}], delimiter="\t")
+    token = merchant.load("products_a.tsv", data)["upload_token"]
+    answer = merchant.request(
+        "GET",
+        f"/ingest/sessions/{token}/rejects/",
+        params={"form": "records", "format": "csv"},
+    )
+    assert 'filename="products_a.rejects.tsv"' in answer.headers["Content-Disposition"]
+    assert merchant.load("products_a.rejects.tsv", answer.content)["reject_codes"] == {
+        "bad_number": 1
+    }
 
 
 def test_rejects_of_an_array_come_as_one_line_each(merchant: Merchant):

@@ -135,6 +135,16 @@ def test_an_element_over_a_mebibyte_is_one_reject_in_flat_memory(part: bytes, tm
     assert peaks[1] < 1.1 * peaks[0] + MIB, peaks
 
 
+def test_what_was_cut_off_an_element_does_not_land_without_it(tmp_path):
+    sound = json.dumps({"customer_id": records.key("customers", 1)}).encode()
+    data = b"[" + sound + b" " * (2 * MIB) + sound + b"," + sound + b"]"
+    load = road.load_of("customers", data, format="json")
+    found = verify(load, tmp_path, lambda records: None)
+    assert (found.received, found.rows.count) == (2, 1)
+    [page] = found.reject_pages()
+    assert [(group.code, group.line) for group in page.groups] == [("line_too_long", 1)]
+
+
 def test_the_first_sign_decides_between_an_array_and_lines():
     dice = random.Random(3)
     for start in (b"", b"\n", b" \t\r\n"):

@@ -316,3 +316,16 @@ def test_every_physical_line_has_one_letter(tmp_path: Path):
     assert counts[Outcome.REJECTED] == 2
     assert counts[Outcome.UNPROCESSED] == 2
     assert (found.outcomes.records, found.outcomes.physical_lines) == (4, 6)
+
+
+def test_a_zstd_file_that_cannot_be_read_here_says_why(tmp_path: Path):
+    dictionary = zstd.train_dict([_rows(number) for number in range(1, 200)], 2_000)
+    wide = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 28})
+    files = {
+        "dictionary": zstd.compress(_rows(3), zstd_dict=dictionary),
+        "--long=27": wide.compress(_rows(3)) + wide.flush(),
+    }
+    for told, data in files.items():
+        with pytest.raises(Permanent) as caught:
+            verified(data, tmp_path, compression="zstd")
+        assert told in str(caught.value)

@@ -72,7 +72,9 @@ def _compression(signs: Signs) -> tuple[str, str]:
 
 def _format(signs: Signs, stem: str) -> str:
     """What is asked for; else what the name says, else the media type, else JSON of any kind."""
-    named = _of_ending(stem)
+    named = next((found for ending, found in ENDINGS.items() if stem.endswith(ending)), None)
+    if "." in stem and named is None and signs.format is None:
+        raise Problem("unsupported_format", f"Send {ACCEPTED}, or say ?format=.")
     said = MEDIA_TYPES.get(signs.content_type, set())
     if signs.format not in (None, NDJSON, JSON, CSV):
         raise Problem("unsupported_format", "Send format=ndjson, json or csv.")
@@ -84,15 +86,6 @@ def _format(signs: Signs, stem: str) -> str:
                 f"The file is sent as {chosen} and named or declared as {' or '.join(claim)}.",
             )
     return chosen
-
-
-def _of_ending(stem: str) -> str | None:
-    for ending, format_ in ENDINGS.items():
-        if stem.endswith(ending):
-            return format_
-    if "." in stem:
-        raise Problem("unsupported_format", f"Send {ACCEPTED}.")
-    return None
 
 
 def _delimiter(signs: Signs, format_: str, stem: str) -> str:

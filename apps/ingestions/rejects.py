@@ -173,10 +173,7 @@ def _as_json(line: bytes, chunk: Chunk, header: Header | None) -> bytes:
     """A record as it would stand on a line of its own."""
     if header is not None:
         return mending.json_of(BY_NAME[chunk.entity], header, line)
-    return line.translate(_NEWLINES) if chunk.format == JSON else line
-
-
-_NEWLINES = bytes.maketrans(b"\r\n", b"  ")
+    return mending.on_one_line(line) if chunk.format == JSON else line
 
 
 def _csv(found: list[OfChunk]) -> Iterator[bytes]:
@@ -192,7 +189,7 @@ def _csv(found: list[OfChunk]) -> Iterator[bytes]:
             yield (
                 own_csv.line(line, reject)
                 if own_csv
-                else mending.mendable_csv(entity, line, reject)
+                else mending.mendable_csv(entity, _as_json(line, own.chunk, None), reject)
             )
 
 

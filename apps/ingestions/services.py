@@ -17,6 +17,7 @@ from apps.ingestions.models import Chunk, ChunkState, Upload
 from apps.ingestions.readings import LONGEST_MAGIC, Reading, Signs, reading_of
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME, entity_of_file
+from headrace.pipeline.formats import CSV
 from headrace.storage.base import StoreFull
 
 LOOK_BYTES = 16 << 20  # how often the room on the disk is looked at while a body comes in
@@ -48,8 +49,8 @@ class Delivery:
     @property
     def options(self) -> tuple[str, ...]:
         """How the sender wants the file to be read, where that is said."""
-        asked = {name: self.body.option(name) for name in ("format", "delimiter")}
-        return tuple(f"{name}={value}" for name, value in asked.items() if value)
+        wanted = self.body.option("format")
+        return (f"format={wanted}",) if wanted else ()
 
 
 class Reception:
@@ -145,8 +146,17 @@ def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
 
 def _fingerprint(delivery: Delivery, reception: Reception) -> str:
     """The file and what is to be done with it; multipart boundaries differ per retry."""
-    told = (delivery.token or "", delivery.encoding, *delivery.options)
+    told = (delivery.token or "", delivery.encoding, *_how_to_read(delivery, reception))
     return idempotency.fingerprint("file", reception.sha256, _entity(delivery), *told)
+
+
+def _how_to_read(delivery: Delivery, reception: Reception) -> tuple[str, ...]:
+    """What is to be done with the bytes, if that is not what is done with JSON by itself."""
+    try:
+        reading = _reading(delivery, reception)
+    except Problem:
+        return ("unreadable",)
+    return (CSV, reading.delimiter) if reading.format == CSV else delivery.options
 
 
 def _joined(delivery: Delivery) -> Upload:
@@ -187,8 +197,8 @@ def _reading(delivery: Delivery, reception: Reception) -> Reading:
             filename=delivery.filename,
             content_type=body.content_type,
             encoding=delivery.encoding,
-            format=body.option("format"),
-            delimiter=body.option("delimiter"),
+            format=body.option("format") or None,
+            delimiter=body.option("delimiter") or None,
         )
     )
 

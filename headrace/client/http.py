@@ -123,7 +123,7 @@ class HeadraceClient:
         def request() -> httpx2.Response:
             with path.open("rb") as file:
                 place = FILES_PATH + _query(path.name, delimiter)
-                headers = _file_headers(path.name, upload_token, digest)
+                headers = _file_headers(path.name, upload_token, digest, delimiter)
                 return self._send_body(file, place, headers, patience, on_sent)
 
         response = self._patiently(patience, request)
@@ -258,18 +258,24 @@ class HeadraceClient:
         return response
 
 
-def _file_headers(name: str, token: str, digest: str) -> dict[str, str]:
+def _file_headers(name: str, token: str, digest: str, delimiter: str) -> dict[str, str]:
     return {
         "Content-Type": content_type(name),
         "X-Filename": quote(name, safe=" ()+,;=@[]"),  # a header is ASCII, a name may not be
         "Upload-Token": token,
-        "Idempotency-Key": file_key(token, name, digest),
+        "Idempotency-Key": file_key(token, name, digest, own_delimiter(name, delimiter)),
     }
 
 
+def own_delimiter(filename: str, delimiter: str) -> str:
+    """The delimiter that a file must be sent with, "" for what its name says already."""
+    is_csv = format_of_name(filename) == CSV and ".tsv" not in filename.lower()
+    return delimiter if is_csv else ""
+
+
 def _query(name: str, delimiter: str) -> str:
-    is_csv = format_of_name(name) == CSV
-    return f"?delimiter={quote(delimiter, safe='')}" if delimiter and is_csv else ""
+    own = own_delimiter(name, delimiter)
+    return f"?delimiter={quote(own, safe='')}" if own else ""
 
 
 def base_url(api_url: str) -> str:
@@ -289,12 +295,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_key(upload_token: str, filename: str, sha256: str) -> str:
+def file_key(upload_token: str, filename: str, sha256: str, delimiter: str = "") -> str:
     """The idempotency key of a file in an upload, 64 hexadecimal digits.
 
-    The name takes part, so that two files of equal bytes are two files.
+    The name takes part, so that two files of equal bytes are two files; so does a delimiter, so
+    that a file can be sent again with the right one.
     """
-    return hashlib.sha256(f"{upload_token}\n{filename}\n{sha256}".encode()).hexdigest()
+    told = f"{upload_token}\n{filename}\n{sha256}" + (f"\n{delimiter}" if delimiter else "")
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _pieces(

@@ -155,7 +155,8 @@ class TenantRun:
 
     def _send(self, file: DataFile) -> None:
         digest = http.sha256_of(file.path)
-        if self.journal.has_accepted(file.name, digest):
+        mark = " ".join((digest, http.own_delimiter(file.name, self.delimiter))).rstrip(" ")
+        if self.journal.has_accepted(file.name, mark):
             self.progress.file_known(self.tenant.tenant_id, file.size)
             self.already_accepted.append(file.name)
             return
@@ -166,7 +167,7 @@ class TenantRun:
             delimiter=self.delimiter,
             on_sent=lambda sent: self.progress.file_moved(self.tenant.tenant_id, file.name, sent),
         )
-        self.journal.file_accepted(file.name, digest)
+        self.journal.file_accepted(file.name, mark)
         self.sent.append(file.name)
         again = " (it was there already)" if accepted.replayed else ""
         self.progress.detail(f"{file.name}: accepted as chunk {accepted.chunk_id}{again}")

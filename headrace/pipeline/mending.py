@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from headrace.entities import entity_of_file
-from headrace.pipeline import csv_records
-from headrace.pipeline.csv_records import Cell, Header, Malformed
+from headrace.pipeline import csv_records, formats
+from headrace.pipeline.csv_records import Header, Malformed
+from headrace.pipeline.formats import compression
 from headrace.pipeline.formats.base import BLANKS, MAX_LINE
 from headrace.pipeline.report import Reject
 from headrace.schema import Boolean, Entity, Integer, JsonObject, Money
@@ -23,7 +24,10 @@ FAULT_MEMBERS = ("_line", "_code", "_field", "_message")
 #: Characters. Even if each takes six bytes as JSON, the line is shorter than the longest allowed.
 MAX_RAW = 100_000
 MAX_NAME = 200
-_ENDING = re.compile(r"(\.rejects(-\d+)?)?(\.(ndjson|jsonl|json|csv|tsv|txt))?(\.(gz|zst))?$", re.I)
+_PLAIN = "|".join(map(re.escape, (*formats.ENDINGS, ".txt")))
+_PACKED = "|".join(map(re.escape, compression.ENDINGS.values()))
+_ENDING = re.compile(rf"(\.rejects(-\d+)?)?({_PLAIN})?({_PACKED})?$", re.I)
+_TABBED = re.compile(rf"\.tsv({_PACKED})?$", re.I)
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 _CSV_NEWLINE = "\r\n"  # RFC 4180
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
@@ -71,9 +75,10 @@ def mendable_csv(entity: Entity, raw: bytes, reject: Reject) -> bytes:
 class CsvMending:
     """Refused records of a file with this header, as CSV with its delimiter and its columns.
 
-    What was wrong stands in columns in front of them. A record whose quotes are wrong would
-    spoil its neighbours: its text, cut to MAX_RAW characters, goes to the column `_raw`, and its
-    other cells are empty. Fault columns left by an earlier round are replaced.
+    What was wrong stands in columns in front of them. A record whose cells cannot be told, or do
+    not fit below those columns, would spoil its neighbours: its text, cut to MAX_RAW characters,
+    goes to the column `_raw`, and its other cells are empty. Fault columns left by an earlier
+    round are replaced, but for a `_raw` that is still there.
     """
 
     COLUMNS = (*FAULT_MEMBERS, "_raw")
@@ -81,7 +86,7 @@ class CsvMending:
     def __init__(self, header: Header) -> None:
         self._header = header
         self._kept = [at for at, name in enumerate(header.names) if name not in self.COLUMNS]
-        self._begins_with_faults = header.names[: len(self.COLUMNS)] == self.COLUMNS
+        self._raw = header.names.index("_raw") if "_raw" in header.names else None
 
     def header(self) -> bytes:
         names = (self._header.names[at] for at in self._kept)
@@ -91,23 +96,24 @@ class CsvMending:
         """One record with its newline, in UTF-8. Raises nothing for any input."""
         faults = map(str, _faults(reject).values())
         try:
-            kept = [cell.value for cell in self._cells(raw)]
+            left, *kept = self._cells(raw)
         except (ValueError, Malformed):
             quoted = raw.decode(errors="replace")[:MAX_RAW]
             return self._line([*faults, quoted, *[None] * len(self._kept)])
-        return self._line([*faults, None, *kept])
+        return self._line([*faults, left, *kept])
 
-    def _cells(self, raw: bytes) -> list[Cell]:
+    def _cells(self, raw: bytes) -> list[str | None]:
+        """The `_raw` of an earlier round, and the record's own cells."""
         if len(raw) > MAX_LINE:
             raise ValueError("the record was cut")
-        found = csv_records.cells(raw.removesuffix(b"\r").decode(), self._header.delimiter)
+        text = raw.removesuffix(b"\r").decode()
+        found = [cell.value for cell in csv_records.cells(text, self._header.delimiter)]
         if len(found) == len(self._header.names):
-            return [found[at] for at in self._kept]
-        if self._begins_with_faults:
-            return found[len(self.COLUMNS) :]
+            left = None if self._raw is None else found[self._raw]
+            return [left, *(found[at] for at in self._kept)]
         if len(self._kept) < len(self._header.names):
             raise ValueError("which cells are the faults' is not known")
-        return found
+        return [None, *found]
 
     def _line(self, texts: Iterable[str | None]) -> bytes:
         return _csv_line(texts, self._header.delimiter)
@@ -118,7 +124,8 @@ def json_of(entity: Entity, header: Header, raw: bytes) -> bytes:
     try:
         found = csv_records.cells(raw.removesuffix(b"\r").decode(), header.delimiter)
         named = zip(header.names, found, strict=True)
-        members = {name: _json_value(entity, name, cell.value) for name, cell in named}
+        cells = {name: cell.value for name, cell in named if cell.value or name != "_op"}
+        members = {name: _json_value(entity, name, text) for name, text in cells.items()}
     except (ValueError, Malformed):
         return raw
     return msgspec.json.encode(members)
@@ -133,15 +140,26 @@ def _json_value(entity: Entity, name: str, text: str | None) -> Any:
         _DECODER.decode(text)
     except (ValueError, RecursionError):
         return text
-    return msgspec.Raw(text.encode())
+    return msgspec.Raw(on_one_line(text.encode()))
+
+
+def on_one_line(text: bytes) -> bytes:
+    """JSON without the newlines that may stand between its parts."""
+    return text.translate(_NEWLINES)
+
+
+_NEWLINES = bytes.maketrans(b"\r\n", b"  ")
 
 
 def download_name(label: str, entity: Entity, ending: str) -> str:
     """The name for the refused records of a file called `label`, which may be any text.
 
-    `orders_x.ndjson.gz` becomes `orders_x.rejects.ndjson`; `ending` is "ndjson" or "csv". The
-    result is plain ASCII without separators, and begins with the entity's name.
+    `orders_x.ndjson.gz` becomes `orders_x.rejects.ndjson`; `ending` is "ndjson" or "csv", and
+    "tsv" for what was called so. The result is plain ASCII without separators, and begins with
+    the entity's name.
     """
+    if ending == "csv" and _TABBED.search(label):
+        ending = "tsv"
     stem = _ENDING.sub("", label.replace("\\", "/").rpartition("/")[2])
     safe = _UNSAFE.sub("_", stem).strip("._")[:MAX_NAME]
     if entity_of_file(safe) != entity:

@@ -115,9 +115,16 @@ def _sound(parts: Iterator[bytes], kind: str) -> Iterator[bytes]:
     try:
         yield from parts
     except (zlib.error, zstd.ZstdError) as error:
-        raise Permanent(
-            FailureCode.CORRUPT, f"the {kind} data is damaged or followed by something else"
-        ) from error
+        found = next((told for sign, told in _TOLD.items() if sign in str(error)), _DAMAGED)
+        raise Permanent(FailureCode.CORRUPT, f"the {kind} data {found}") from error
+
+
+_DAMAGED = "is damaged or followed by something else"
+# By words of the library's messages: what is not known by them is told as damaged.
+_TOLD = {
+    "ictionary": "was compressed with a dictionary: compress it without",
+    "too much memory": "needs a window of more than 128 MiB: compress it with --long=27 or less",
+}
 
 
 class _GzipMember:
