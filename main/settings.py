@@ -140,7 +140,6 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "apps.core.problems.answer",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
-    "URL_FORMAT_OVERRIDE": None,  # `format` is ours: that of a file
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Headrace",

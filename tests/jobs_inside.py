@@ -235,10 +235,13 @@ def _work(stop: threading.Event) -> None:
 class File:
     """A body as a request brings it."""
 
-    filename, entity = "customers.ndjson", None
+    filename, content_type = "customers.ndjson", ""
 
     def __init__(self, lines: int) -> None:
         self._lines = lines
+
+    def option(self, name: str) -> None:
+        """None is given: the name says all."""
 
     def blocks(self) -> list[bytes]:
         return [b'{"customer_id": "%s"}\n' % str(uuid4()).encode() for _ in range(self._lines)]

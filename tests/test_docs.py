@@ -31,6 +31,8 @@ BESIDE_A_SERVICE = [page for page in COMMANDS if page not in FROM_NOTHING]
 LANGUAGES = {"bash", "sql", "mermaid", "json"}
 NOT_RUN = {
     "make test": "it is the run that this test is part of",
+    "DATABASE_URL='mysql://*": "test_mariadb.py runs it, as a user that it makes",
+    "DB_ENGINE=django.db.backends.mysql *": "test_mariadb.py runs it, as a user that it makes",
     "docker-compose *": "test_containers.py runs it, without an engine",
     **dict.fromkeys(
         [f"celery -A main {verb}" for verb in ("worker -l info", "beat", "status", "events")],

@@ -43,7 +43,15 @@ def _header(name: str, about: str, *, required: bool = False) -> OpenApiParamete
 IDEMPOTENCY = _header("Idempotency-Key", "1 to 255 printable characters", required=True)
 
 
-class Files(APIView):
+class FormatOfFiles(APIView):
+    """Whose `format` is that of a file, and not one of those that answers have."""
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Accept refuses nothing."""
+        return super().perform_content_negotiation(request, force=True)
+
+
+class Files(FormatOfFiles):
     """Files of any record type."""
 
     parser_classes = ()  # bodies are streamed by us
@@ -179,11 +187,7 @@ class UploadStatus(APIView):
         return HttpResponse(content, content_type="application/json", headers={"ETag": etag})
 
 
-class Rejects(APIView):
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """Accept refuses nothing."""
-        return super().perform_content_negotiation(request, force=True)
-
+class Rejects(FormatOfFiles):
     @extend_schema(
         operation_id="upload_rejects",
         description="All rejects, file by file in the order of their lines: as a report, or as"

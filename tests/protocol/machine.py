@@ -63,8 +63,11 @@ class Body:
     """A file as a request brings it."""
 
     def __init__(self, file: File) -> None:
-        self.filename, self.entity = f"{file.entity}.ndjson", file.entity
+        self.filename, self.content_type = f"{file.entity}.ndjson", ""
         self._data = file.data
+
+    def option(self, name: str) -> None:
+        """None is given: the name says all."""
 
     def blocks(self) -> list[bytes]:
         return [self._data]
