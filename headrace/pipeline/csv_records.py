@@ -145,7 +145,7 @@ def _cell(text: str, at: int, delimiter: str, number: int) -> tuple[Cell, int]:
             f"expected a delimiter behind the closing quote of cell {number},"
             f" found {text[match.end()]!r} at character {match.end() + 1}"
         )
-    return Cell(_unquoted(match[0]), True), match.end()
+    return Cell(match[0][1:-1].replace('""', '"'), True), match.end()
 
 
 class CsvRecords:
@@ -271,13 +271,12 @@ def _clean_cells(delimiter: str) -> Callable[[str], list[Any] | None]:
         ended = text + delimiter
         if is_sound(ended) is None:
             return None
-        return [_unquoted(cell) if cell[:1] == '"' else cell or None for cell in all_cells(ended)]
+        return [
+            cell[1:-1].replace('""', '"') if cell[:1] == '"' else cell or None
+            for cell in all_cells(ended)
+        ]
 
     return split
-
-
-def _unquoted(cell: str) -> str:
-    return cell[1:-1].replace('""', '"')
 
 
 def _converters(entity: Entity, names: Sequence[str]) -> list[tuple[int, Callable[[Any], Any]]]:
