@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_a_row_that_a_neighbour_inserts_while_ours_waits_is_updated(
     execute(neighbour.dialect.bind_statement(neighbour.tenant))
     execute(
         "INSERT INTO customers (tenant_id, customer_id, source_sequence) VALUES (%s, %s, 1)",
-        [str(neighbour.tenant), theirs["customer_id"]],
+        [neighbour.tenant.hex, UUID(theirs["customer_id"]).hex],
     )
     waited: list[bool] = []
     awaited = threading.Thread(
