@@ -41,8 +41,15 @@ class Spelt:
 
 
 def _kind(
-    name: str, about: str, places: Places, ndjson: Spelt, csv: Spelt, rare: bool = False
+    name: str,
+    about: str,
+    places: Places,
+    ndjson: Spelt,
+    csv: Spelt | None = None,
+    rare: bool = False,
 ) -> Kind:
+    """A kind that CSV spells in its own way, if that is not JSON's."""
+    csv = csv or ndjson
     spelt: Mapping[str, Spelt] = {"ndjson": ndjson, "csv": csv, "tsv": csv}
 
     def lines(target: Target) -> list[Line]:
@@ -177,7 +184,6 @@ KINDS = (
         "an array for an object",
         OBJECTS,
         Spelt(RejectCode.BAD_TYPE, _put(_ARRAY), field=None),
-        Spelt(RejectCode.BAD_TYPE, _put(_ARRAY), field=None),
     ),
     _kind(
         "broken_object",
@@ -198,13 +204,11 @@ KINDS = (
         "a byte that UTF-8 does not have",
         whole_line,
         Spelt(ENCODING, _with_byte(b"\xff")),
-        Spelt(ENCODING, _with_byte(b"\xff")),
     ),
     _kind(
         "nul",
         "a NUL between the others",
         whole_line,
-        Spelt(ENCODING, _with_byte(b"\0")),
         Spelt(ENCODING, _with_byte(b"\0")),
     ),
     _kind(
@@ -232,7 +236,6 @@ KINDS = (
         "over_a_mebibyte",
         "a line over 1 MiB, once in a dataset",
         FREE_TEXT,
-        Spelt(RejectCode.LINE_TOO_LONG, _put(_LONG)),
         Spelt(RejectCode.LINE_TOO_LONG, _put(_LONG)),
         rare=True,
     ),
