@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.client import HeadraceClient, errors, keys, plan, rejected, tenant_run
+from headrace.client import HeadraceClient, errors, http, keys, plan, rejected, tenant_run
 from headrace.client.answers import ChunkStatus, Outcomes
 from headrace.client.journal import Journal, JournalError
 from headrace.entities import ENTITIES
@@ -166,3 +166,12 @@ def test_a_journal_remembers_its_upload_until_that_is_closed(tmp_path: Path) -> 
     with reopened() as journal:
         assert (journal.upload_token, journal.accepted_files) == ("", 0)
         assert journal.open_key() != key
+
+
+def test_a_file_is_another_one_with_another_delimiter_unless_its_name_tells_it() -> None:
+    keys = {
+        http.file_key("token", name, "digest", http.own_delimiter(name, delimiter))
+        for name in ("orders_a.csv", "orders_a.csv.gz", "orders_a.tsv", "orders_a.ndjson")
+        for delimiter in ("", ";", "|")
+    }
+    assert len(keys) == 2 * 3 + 2 * 1
