@@ -40,7 +40,7 @@ class Cell(NamedTuple):
 
 
 class Malformed(Exception):
-    """The record's quotes are wrong; `message` says where and how."""
+    """The record's quotes are wrong; its text says where and how."""
 
 
 class Header(NamedTuple):
