@@ -50,8 +50,8 @@ def _cost(url: str, data: Dataset, indexed: bool) -> Cost:
         if indexed:
             database.connection.execute(database.dialect.index_statement(ORDERS, INDEX))
         databases.checkpoint(url)
-        _land(database, data, "customers")
-        seconds = _land(database, data, "orders")
+        land(database, data, "customers")
+        seconds = land(database, data, "orders")
         size = "SELECT COALESCE(pg_relation_size(to_regclass(%s)), 0)"
         index, table = (
             database.connection.execute(size, [name]).fetchone()[0] for name in (INDEX, "orders")
@@ -59,7 +59,7 @@ def _cost(url: str, data: Dataset, indexed: bool) -> Cost:
     return Cost(data.counts["orders"] / seconds, index, table)
 
 
-def _land(database: road.Database, data: Dataset, entity: str) -> float:
+def land(database: road.Database, data: Dataset, entity: str) -> float:
     """The seconds in which an entity's rows were promoted, a file a transaction."""
     seconds = 0.0
     for number, path in enumerate(data.files(entity), 1):

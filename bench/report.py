@@ -84,10 +84,10 @@ def text(report: Report) -> str:
             f"{report.data.rows:,} rows {report.data.counts}, digest {report.data.digest};"
             f" medians of {report.rounds} interleaved rounds",
             "",
-            *_table(_summary(report)),
+            *table(_summary(report)),
             "",
             "rows/s by entity (copied at once: together)",
-            *_table(_by_entity(report)),
+            *table(_by_entity(report)),
             "",
             *_verdicts(report),
         )
@@ -167,7 +167,7 @@ def _verdict(value: float, target: float | None, form: str) -> str:
     return f"   target ≥ {target:{form}}: {'reached' if value >= target else 'MISSED'}"
 
 
-def _table(rows: Iterable[list[str]]) -> Iterable[str]:
+def table(rows: Iterable[list[str]]) -> Iterable[str]:
     """Rows of cells as lines, the first column to the left and all others to the right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -10,6 +10,7 @@ import typer
 import headrace
 from headrace.client import summary
 from headrace.client.command import ingest
+from headrace.client.export_command import export
 from headrace.synth.command import Command
 from headrace.synth.files import TENANTS
 
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(ingest)
+app.command()(export)
 
 # Their options are the service's own; `--help` is handed on too.
 _HANDED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -65,6 +67,24 @@ def doctor(context: typer.Context) -> None:
 def jobs(context: typer.Context) -> None:
     """Look at the jobs of the service on this machine: list, retry, quarantine, release."""
     _hand_on("jobs", context.args)
+
+
+@app.command(context_settings=_HANDED_ON)
+def tenants(context: typer.Context) -> None:
+    """Look after tenants of the service on this machine: create, suspend, limit, export, erase."""
+    _hand_on("tenants", context.args)
+
+
+@app.command(context_settings=_HANDED_ON)
+def keys(context: typer.Context) -> None:
+    """Look after the API keys of the service on this machine: mint, list, rotate, revoke."""
+    _hand_on("keys", context.args)
+
+
+@app.command(context_settings=_HANDED_ON)
+def migrate_data(context: typer.Context) -> None:
+    """Move all tenants from one database to another: SOURCE_URL TARGET_URL."""
+    _hand_on("migrate_data", context.args)
 
 
 def _hand_on(command: str, arguments: list[str]) -> None:

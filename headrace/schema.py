@@ -5,7 +5,7 @@ everything else (tables, checks, promotion, generator, documentation) is derived
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
@@ -75,7 +75,8 @@ class Field:
     """One column and one key of a record.
 
     A field that is neither `required` nor given a `default` is NULL when a new record leaves
-    it out. `null` says whether an explicit null may clear it.
+    it out. `null` says whether an explicit null may clear it. A `transient` one says what is to
+    be done, and no column of the target table holds it.
     """
 
     name: str
@@ -84,6 +85,12 @@ class Field:
     required: bool = False
     null: bool = False
     default: Constant | ServerNow | None = None
+    transient: bool = False
+
+    @property
+    def staged(self) -> str:
+        """Its column in staging tables; that of a transient field may not be a word of SQL."""
+        return f"asked_{self.name}" if self.transient else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,23 @@ class Before:
     later: str
 
 
-Check = MinimumWhen | Before
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Exactly one of two fields is given, and not null."""
+
+    one: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyWith:
+    """`field` is given only where `other` is given too."""
+
+    field: str
+    other: str
+
+
+Check = MinimumWhen | Before | OneOf | OnlyWith
 
 
 class Promotion(StrEnum):
@@ -148,6 +171,52 @@ class Interval:
     owner: str
     start: str
     end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Rows are movements: each changes the level of its `owner` by `change`.
+
+    The target table numbers the movements of an owner without gaps (`number`) and holds in
+    `level` what each led to; what a record says there is a claim, kept in `claimed` and never
+    believed. Instead of the change a record may say the level itself (`target`), and which one it
+    expects to find (`expected`). `table` holds the level of every owner.
+    """
+
+    owner: str
+    change: str
+    level: str
+    target: str
+    expected: str
+    table: str
+    number: str = "sequence"
+    claimed: str = "claimed_level"
+
+    @property
+    def columns(self) -> "tuple[Field, ...]":
+        """What the movements' table has besides what records say."""
+        return (
+            Field(self.claimed, Integer(), f"the {self.level} of the record, if any", null=True),
+            Field(self.number, Integer(), "place among its owner's movements, from 1", default=0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Figures are kept by day, and `table` lists the days whose rows have changed since.
+
+    The day, in UTC, is that of `moment`: a field of the row itself or, where `parent` names a
+    reference, of the row that it refers to.
+    """
+
+    moment: str
+    parent: str = ""
+    table: str = "dirty_days"
+
+    @property
+    def decided_by(self) -> str:
+        """The field of the row itself that says which day it belongs to."""
+        return self.parent or self.moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +238,58 @@ class Entity:
     indexes: tuple[Index, ...] = ()
     checks: tuple[Check, ...] = ()
     interval: Interval | None = None
+    levels: Levels | None = None
+    days: Days | None = None
     cluster_by: str = ""
+
+    def __hash__(self) -> int:
+        """Cheap: what is derived from an entity is kept by it."""
+        return hash(self.name)
+
+    @property
+    def kept(self) -> tuple[Field, ...]:
+        """The fields that have a column."""
+        return tuple(field for field in self.fields if not field.transient)
+
+    @property
+    def columns(self) -> tuple[Field, ...]:
+        """What the target table holds besides the tenant and the source sequence."""
+        if self.levels is None:
+            return self.kept
+        always = (self.levels.change, self.levels.level)
+        kept = (
+            replace(field, null=False) if field.name in always else field for field in self.kept
+        )
+        return (*kept, *self.levels.columns)
+
+    @property
+    def as_sent(self) -> tuple[Field, ...]:
+        """The columns that hold what a record says, or its default."""
+        if self.levels is None:
+            return self.columns
+        ours = {self.levels.level, self.levels.claimed, self.levels.number}
+        return tuple(field for field in self.columns if field.name not in ours)
+
+    @property
+    def level_table(self) -> "Entity | None":
+        """The table of the owners' levels; no record is ever sent to it."""
+        if self.levels is None:
+            return None
+        levels = self.levels
+        parent = next(ref for ref in self.references if ref.field == levels.owner)
+        return Entity(
+            name=levels.table,
+            about=f"The level that the {self.name} of each {levels.owner} have led to.",
+            key=levels.owner,
+            fields=(
+                Field(levels.owner, Uuid(), "whose level", required=True),
+                Field("level", Integer(), "the sum of all its movements", required=True),
+                Field(levels.number, Integer(), "how many movements there are", required=True),
+                Field("changed_at", Timestamp(), "when it last moved", default=SERVER_NOW),
+            ),
+            references=(parent,),
+            indexes=(Index(f"{levels.table}_level_idx", ("level", levels.owner)),),
+        )
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -181,8 +301,8 @@ class Entity:
         return self.cluster_by or self.key
 
     def field(self, name: str) -> Field:
-        """The field called `name`. Raises KeyError if there is none."""
-        for field in self.fields:
+        """The field or column called `name`. Raises KeyError if there is none."""
+        for field in (*self.fields, *(self.levels.columns if self.levels else ())):
             if field.name == name:
                 return field
         raise KeyError(f"{self.name} has no field {name!r}")

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 ENGINES = {
-    "postgresql": "django.db.backends.postgresql",
-    "postgres": "django.db.backends.postgresql",
+    "postgresql": "apps.core.backends.postgresql",
+    "postgres": "apps.core.backends.postgresql",
     "sqlite": "django.db.backends.sqlite3",
     "sqlite3": "django.db.backends.sqlite3",
     "mysql": "apps.core.backends.mariadb",

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 settings.configure()  # the catalogue of problems needs a framework, and no database
 
 from apps.core.problems import PROBLEMS  # noqa: E402 - the path and the settings come first
-from headrace.client import command, summary  # noqa: E402
+from headrace.client import command, export_command, summary  # noqa: E402
 from headrace.client import errors as client_errors  # noqa: E402
 from headrace.entities import ENTITIES  # noqa: E402
 from headrace.pipeline import values  # noqa: E402
@@ -30,7 +30,10 @@ from headrace.schema import (  # noqa: E402
     Entity,
     Field,
     Index,
+    Levels,
     MinimumWhen,
+    OneOf,
+    OnlyWith,
     Promotion,
     load_ranks,
 )
@@ -116,7 +119,7 @@ def _entity(entity: Entity) -> Lines:
     yield from (f"## {entity.name}", "", entity.about, "")
     yield from _table(
         ("field", "accepts", "required", "null", "left out", "meaning"),
-        [_field(field) for field in entity.fields],
+        [_field(entity, field) for field in entity.fields],
     )
     yield ""
     yield f"- Identity: `tenant_id` with {_code(entity.key)}"
@@ -128,6 +131,8 @@ def _entity(entity: Entity) -> Lines:
     if interval := entity.interval:
         span = f"from {_code(interval.start)}, included, to {_code(interval.end)}, excluded"
         yield f"- Interval: {span}; no two of a {_code(interval.owner)} overlap"
+    if levels := entity.levels:
+        yield f"- Levels: {_levels(levels)}"
     for check in entity.checks:
         yield f"- Check: {_check(check)}"
     yield f"- Segments: cut by {_code(entity.segment_field)}"
@@ -135,20 +140,31 @@ def _entity(entity: Entity) -> Lines:
         yield f"- Index: {_index(index)}"
 
 
-def _field(field: Field) -> Sequence[str]:
+def _levels(levels: Levels) -> str:
+    columns = "; ".join(f"{_code(field.name)}, {field.about}" for field in levels.columns)
+    summed = f"{_code(levels.level)} is the sum of {_code(levels.change)} by {_code(levels.owner)}"
+    return f"{summed}, as is the level in {_code(levels.table)}; stored besides: {columns}"
+
+
+def _field(entity: Entity, field: Field) -> Sequence[str]:
     return (
         _code(field.name),
         values.expectation(field.type),
         _yes_no(field.required),
         _yes_no(field.null),
-        _left_out(field),
+        _left_out(entity, field),
         field.about,
     )
 
 
-def _left_out(field: Field) -> str:
+def _left_out(entity: Entity, field: Field) -> str:
     if field.required:
         return "reject"
+    for check in entity.checks:
+        if isinstance(check, OneOf) and field.name == check.one:
+            return f"{_code(check.other)} is needed"
+    if field.transient:
+        return "nothing"
     if field.default is SERVER_NOW:
         return "the database's time"
     if isinstance(field.default, bool):
@@ -162,6 +178,10 @@ def _check(check: Check) -> str:
             return f"{_code(field)} is at least {minimum} where {_code(when)} is {_code(equals)}"
         case Before(earlier, later):
             return f"{_code(earlier)} is before {_code(later)}, where that is given"
+        case OneOf(one, other):
+            return f"either {_code(one)} or {_code(other)} is given, not both"
+        case OnlyWith(field, other):
+            return f"{_code(field)} is given only with {_code(other)}"
 
 
 def _index(index: Index) -> str:
@@ -202,19 +222,20 @@ def errors_page() -> Lines:
         ("code", "status", "title"),
         [(_code(code), str(status), title) for code, (status, title) in PROBLEMS.items()],
     )
-    yield from ("", "## Exit codes of `headrace ingest`", "")
-    yield from _table(("code", "meaning"), _exit_codes())
+    for program in (command.ingest, export_command.export):
+        yield from ("", f"## Exit codes of `headrace {program.__name__}`", "")
+        yield from _table(("code", "meaning"), _exit_codes(program))
     yield from ("", "## Exceptions of the client library", "")
     yield from _table(("exception", "retryable", "meaning"), _exceptions())
 
 
-def _exit_codes() -> list[tuple[str, str]]:
+def _exit_codes(program: Callable[..., None]) -> list[tuple[str, str]]:
     """The command's own sentence on exit codes, which must name each code there is."""
-    text = " ".join((command.ingest.__doc__ or "").partition("Exit codes:")[2].split())
+    text = " ".join((program.__doc__ or "").partition("Exit codes:")[2].split())
     found = re.findall(r"(\d+) ([^;.]+)", text)
     names = ("LANDED", "NOT_ALL", "USAGE", "CANNOT_CONNECT", "KEY_REFUSED", "INTERRUPTED")
     if {int(code) for code, _ in found} != {getattr(summary, name) for name in names}:
-        raise SystemExit("the help of `headrace ingest` does not list its exit codes")
+        raise SystemExit(f"the help of `headrace {program.__name__}` does not list its exit codes")
     return [(_code(code), meaning) for code, meaning in found]
 
 

@@ -51,6 +51,16 @@ class Broker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Its connections stay open, and nothing is answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def flush(self) -> None:
         """Lose every message that waits."""
         with Connection(self.url, connect_timeout=5) as connection:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import road, servers, service
+from tests import reading, road, servers, service
 
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 PARTITIONED = "postgresql-partitioned"  # the other shape of the same dialect's tables
@@ -57,7 +57,8 @@ def running_service(
 ) -> Iterator[service.Service]:
     """One service of each dialect for all tests that leave it as it was: use a new tenant."""
     server = server_of(request, request.param)
-    settings = {"HEADRACE_PARTITIONS": "on"} if request.param == PARTITIONED else {}
+    settings = {"HEADRACE_WEBHOOK_ALLOW": "127.0.0.0/8"}  # where the tests' receivers are
+    settings |= {"HEADRACE_PARTITIONS": "on"} if request.param == PARTITIONED else {}
     # Tests send up to 16 bodies at once; which process takes them is chance.
     home = tmp_path_factory.mktemp(request.param)
     with service.running(home, server, HEADRACE_THREADS="32", **settings) as opened:
@@ -76,9 +77,35 @@ def stranger(running_service: service.Service) -> service.Merchant:
     return running_service.add_tenant(name="A stranger")
 
 
+_stocked: dict[service.Service, service.Merchant] = {}
+
+
+@pytest.fixture
+def stocked(running_service: service.Service) -> service.Merchant:
+    """One tenant of the running service, with rows of every record type, for who only reads."""
+    if running_service not in _stocked:
+        _stocked[running_service] = running_service.add_tenant()
+        reading.stock(_stocked[running_service])
+    return _stocked[running_service]
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """The folder of real data beside the project, where it is there."""
     if not (SHARED / "data").is_dir():
         pytest.skip("NO SHARED DATA beside the project: tests on real input are skipped")
     return SHARED / "data"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Figures that tests have recorded, whichever process ran them."""
+    reports = [one for found in terminalreporter.stats.values() for one in found]
+    figures = [
+        value
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "figure" and report.when == "call"
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(map(str, figures)))

@@ -29,14 +29,14 @@ def of_tenants(database: road.Database, folder: Path) -> dict[tuple[str, str], D
 
 
 def _digest(database: road.Database, tenant: UUID, entity: Entity) -> Digest:
-    """All declared fields of the tenant's rows, in no order of rows."""
+    """What the tenant's rows say, in no order of rows."""
     database.tenant = tenant
     with database.transaction() as connection:
         cursor = connection.cursor()
-        names = ", ".join(("tenant_id", *entity.field_names))
+        names = ", ".join(("tenant_id", *(field.name for field in entity.as_sent)))
         cursor.execute(f"SELECT {names} FROM {entity.name}")
         hashes = sorted(
-            _hash(entity.fields, values) for owner, *values in cursor if UUID(str(owner)) == tenant
+            _hash(entity.as_sent, values) for owner, *values in cursor if UUID(str(owner)) == tenant
         )
     return Digest(len(hashes), hashlib.sha256(b"".join(hashes)).hexdigest())
 

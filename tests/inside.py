@@ -35,7 +35,7 @@ class Inside:
             env=self.environment(**settings),
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=800,
         )
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)

@@ -17,15 +17,20 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from apps.core import jobs, worker
+from apps.core import jobs, objects, worker
 from apps.core.idempotency import Key
 from apps.core.jobs import Claims, Handler, Lease
 from apps.core.models import Job, JobState, Priority
+from apps.exports import writing
+from apps.exports.models import Export, ExportState
 from apps.ingestions import ledger, processing, services, sources
-from apps.ingestions.models import Chunk
+from apps.ingestions.models import Chunk, ChunkState
 from apps.tenants.models import Tenant
+from headrace.entities import BY_NAME
 from headrace.pipeline import run
 from headrace.pipeline.errors import FailureCode, LeaseLost, Permanent, Retryable
+from headrace.pipeline.formats import NDJSON
+from headrace.reading import documents
 
 KIND = "test"
 
@@ -143,6 +148,14 @@ def _taken_within(seconds: float) -> bool:
     return False
 
 
+WHOLE = "whole"
+
+
+def handle_whole(run_: Callable[[Lease], None]) -> None:
+    """Let jobs of WHOLE be run like this, which cannot give their claim back."""
+    jobs.HANDLERS[WHOLE] = Handler(run_, _fail, is_whole=True)
+
+
 def claim_in_turn() -> dict[str, list[str]]:
     """The order in which jobs come, by what orders them."""
     clear()
@@ -155,7 +168,105 @@ def claim_in_turn() -> dict[str, list[str]]:
         queue(tenant, 3)
     names = {one: "a", two: "b", three: "c"}
     by_tenant = [names[job.tenant_id] for job in _claimed_jobs()]
-    return {"by priority": by_priority, "by tenant": by_tenant}
+    clear()
+    handle_whole(lambda lease: None)
+    queue(one, 4)
+    for _ in range(2):
+        jobs.enqueue(WHOLE, uuid4(), one)
+    by_kind = [job.kind for job in _claimed_jobs()]
+    return {"by priority": by_priority, "by tenant": by_tenant, "by kind": by_kind}
+
+
+def make_room(seconds: str) -> dict[str, Any]:
+    """One worker, a whole job that has something to do for so many seconds, and what comes
+    meanwhile: small ones, one that takes longer than a turn, and what can wait.
+    """
+    clear()
+    settings.HEADRACE_CLAIM_SECONDS, tenant, log = 60, uuid4(), []
+    slow, lazy = uuid4(), uuid4()
+
+    def whole(lease: Lease) -> None:
+        interludes, own = worker.Interludes(), 0.0
+        while own < float(seconds):
+            began = time.monotonic()
+            time.sleep(0.1)
+            own += time.monotonic() - began
+            interludes.give()
+        log.append(("whole", time.monotonic()))
+        lease.end(JobState.DONE)
+
+    def other(lease: Lease) -> None:
+        time.sleep(0.7 if lease.subject == slow else 0.01)
+        log.append((str(lease.subject), time.monotonic()))
+        lease.end(JobState.DONE)
+
+    handle(other)
+    handle_whole(whole)
+    jobs.enqueue(WHOLE, uuid4(), tenant)
+    stop = threading.Event()
+    thread = threading.Thread(target=_work, args=(stop,))
+    thread.start()
+    while not jobs.running().exists():
+        time.sleep(0.01)
+    arrived = time.monotonic()
+    jobs.enqueue(KIND, lazy, tenant, priority=Priority.LOW)
+    jobs.enqueue(KIND, slow, tenant)
+    queue(tenant, 5)
+    while Job.objects.filter(state__in=jobs.ACTIVE).exists():
+        assert time.monotonic() < arrived + 40
+        time.sleep(0.02)
+    stop.set()
+    thread.join()
+    names = [{str(slow): "slow", str(lazy): "lazy"}.get(name, name) for name, _ in log]
+    first = names.index("whole")
+    return {
+        "before": sorted(name for name in names[:first] if len(name) < 10),
+        "small before": sum(len(name) > 10 for name in names[:first]),
+        "last": names[-1],
+    }
+
+
+def export_beside_a_file(lines: str) -> dict[str, Any]:
+    """One worker, whose export of so many lines takes seconds, and a small file meanwhile."""
+    clear()
+    settings.HEADRACE_CLAIM_SECONDS = 60
+    chunk = receive_a_file(lines=int(lines))
+    worker.execute(_claim())
+    _slow_blocks(0.05)
+    columns = [field.name for field in BY_NAME[chunk.entity].kept]
+    asked = {"entity": chunk.entity, "format": NDJSON, "columns": columns}
+    export = Export.objects.create(tenant_id=chunk.tenant_id, **asked)
+    jobs.enqueue(writing.EXPORT, export.pk, chunk.tenant_id)
+    stop = threading.Event()
+    thread = threading.Thread(target=_work, args=(stop,))
+    thread.start()
+    while not Export.objects.filter(pk=export.pk, state=ExportState.RUNNING).exists():
+        time.sleep(0.01)
+    began, small = time.monotonic(), receive_a_file(lines=10)
+    while not Chunk.objects.filter(pk=small.pk, state=ChunkState.COMPLETED).exists():
+        assert time.monotonic() < began + 30
+        time.sleep(0.02)
+    landed = time.monotonic() - began
+    while Export.objects.filter(pk=export.pk, state=ExportState.RUNNING).exists():
+        time.sleep(0.02)
+    whole = time.monotonic() - began
+    stop.set()
+    thread.join()
+    export.refresh_from_db()
+    ended = [export.state, export.rows]
+    return {"landed after": landed, "exported after": whole, "export": ended}
+
+
+def _slow_blocks(seconds: float) -> None:
+    """Exports on a disk that takes so long for a block of few rows."""
+    blocks, documents.ROWS = writing.blocks, 10
+
+    def slow(*given: Any) -> Any:
+        for block in blocks(*given):
+            time.sleep(seconds)
+            yield block
+
+    writing.blocks = slow
 
 
 def _claimed_jobs() -> list[Job]:
@@ -179,6 +290,7 @@ def wait_for_lower_ranks() -> list[str]:
     first.end(JobState.DONE)
     told.append(_claim())
     second.end(JobState.FAILED)
+    assert jobs.freed_by(first, 9) == jobs.freed_by(second, 9) == _queued_of_rank(1)
     third = _claim()
     told += [third, _claim()]
     third.release(0, "", is_passing=False)
@@ -186,6 +298,11 @@ def wait_for_lower_ranks() -> list[str]:
     told[-1].end(JobState.DONE)
     told.append(_claim())
     return ["nothing" if lease is None else f"rank {_rank(lease)}" for lease in told]
+
+
+def _queued_of_rank(rank: int) -> list[int]:
+    waiting = Job.objects.filter(rank=rank, state=JobState.QUEUED)
+    return list(waiting.values_list("pk", flat=True))
 
 
 def _claim() -> Lease | None:
@@ -291,7 +408,7 @@ def quarantine(planned: str) -> dict[str, Any]:
         "outcomes": {name.value: number for name, number in chunk.counts.items() if number},
         "job": [job.state, job.attempts],
         "claimable": _claim() is not None,
-        "source kept": bool(sources.store().open(chunk.source).read()),
+        "source kept": bool(objects.store().open(chunk.source).read()),
     }
 
 

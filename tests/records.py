@@ -6,7 +6,7 @@ next number; its references hold the keys of the parents of the same number.
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,8 @@ from headrace.schema import (
     JsonObject,
     MinimumWhen,
     Money,
+    OneOf,
+    OnlyWith,
     Text,
     Timestamp,
     Uuid,
@@ -47,7 +49,7 @@ def key(entity: str, number: int) -> str:
 def example(entity: Entity, number: int, **given: Any) -> Record:
     """The record with this number; `given` replaces values."""
     parents = {reference.field: reference.entity for reference in entity.references}
-    record = {field.name: _example_value(field, number) for field in entity.fields}
+    record = {field.name: _example_value(field, number) for field in entity.kept}
     record |= {name: key(parent, number) for name, parent in parents.items()}
     for check in entity.checks:
         if isinstance(check, Before):
@@ -89,7 +91,13 @@ def file(*records: Record | bytes, compress: bool = False) -> bytes:
 
 
 def optional(entity: Entity) -> list[Field]:
-    return [field for field in entity.fields if not field.required]
+    """The fields that an example may be without."""
+    return [field for field in entity.kept if not field.required and field.name not in told(entity)]
+
+
+def told(entity: Entity) -> set[str]:
+    """What an example must say although its declaration does not require it."""
+    return {entity.levels.change} if entity.levels else set()
 
 
 def without(record: Record, *names: str) -> Record:
@@ -143,22 +151,35 @@ def meaning(field: Field, value: Any) -> Any:
             return value
 
 
-def stored(database: road.Database, entity: Entity, *, with_now: bool = False) -> list[Record]:
-    """The tenant's rows by key, without times that the server chose unless `with_now`."""
+def stored(
+    database: road.Database,
+    entity: Entity,
+    *,
+    with_now: bool = False,
+    of: Sequence[Field] | None = None,
+) -> list[Record]:
+    """The tenant's rows by key: what records said, without times that the server chose unless
+    `with_now`, or the columns that are given."""
     rows = database.rows(entity.name)
     mine = [row for row in rows if UUID(row["tenant_id"]) == database.tenant]
-    fields = [field for field in entity.fields if with_now or field.default is not SERVER_NOW]
+    fields = _compared(entity, with_now) if of is None else of
     return [{field.name: meaning(field, row[field.name]) for field in fields} for row in mine]
 
 
 def expected(entity: Entity, *records: Record, with_now: bool = False) -> list[Record]:
     """What `stored` gives after records were inserted."""
-    fields = [field for field in entity.fields if with_now or field.default is not SERVER_NOW]
     rows = [
-        {field.name: meaning(field, _given_or_default(field, record)) for field in fields}
+        {
+            field.name: meaning(field, _given_or_default(field, record))
+            for field in _compared(entity, with_now)
+        }
         for record in records
     ]
     return sorted(rows, key=lambda row: row[entity.key])
+
+
+def _compared(entity: Entity, with_now: bool) -> list[Field]:
+    return [field for field in entity.as_sent if with_now or field.default is not SERVER_NOW]
 
 
 def _given_or_default(field: Field, record: Record) -> Any:
@@ -192,6 +213,17 @@ def _repair(check: Any, record: Record) -> None:
             record[earlier], record[later] = "2023-05-06T07:08:09Z", "2023-05-06T07:08:10Z"
         case MinimumWhen(field) if record.get(field) is not None:
             record[field] = str(record[field]).lstrip("-")
+        case OneOf(one, other):
+            _repair_one_of(one, other, record)
+        case OnlyWith(field, other) if record.get(other) is None:
+            record.pop(field, None)
+
+
+def _repair_one_of(one: str, other: str, record: Record) -> None:
+    if record.get(one) is not None:
+        record.pop(other, None)
+    elif record.get(other) is None:
+        record[one] = 1
 
 
 def random_value(kind: FieldType, dice: random.Random, tame: bool = False) -> Any:

@@ -4,6 +4,8 @@ It is the second opinion on winners and outcomes: promotion as it is meant, with
 keys are the one exception to "row after row": who holds one is decided before any row of the
 file is written (docs/discussions.md), by the table first, then by the line.
 
+Movements of levels are counted by tests/reference_levels.py.
+
 `final_rows` looks at an end instead of a road: what must be there, in whatever order the files
 were processed.
 """
@@ -14,6 +16,7 @@ from typing import Any
 
 from headrace.schema import SERVER_NOW, Entity, Promotion
 from tests.records import Record, meaning
+from tests.reference_levels import LevelCounter, final_events
 
 
 @dataclass
@@ -28,11 +31,24 @@ class Table:
 
 
 class ReferenceLoader:
-    """The tables of one tenant. `load` gives a file's outcomes by line."""
+    """The tables of one tenant. `load` gives a file's outcomes by line.
 
-    def __init__(self, entities: tuple[Entity, ...]) -> None:
+    `counters` has the levels of the record types that have some, and `flags` those of load.Load
+    that they need.
+    """
+
+    def __init__(self, entities: tuple[Entity, ...], **flags: bool) -> None:
         self.tables = {entity.name: Table() for entity in entities}
-        self._keys = {entity.name: entity.key for entity in entities}
+        self.counters = {
+            entity.name: LevelCounter(entity, **flags) for entity in entities if entity.levels
+        }
+
+    def rows(self, entity: Entity) -> list[Record]:
+        """The rows of a table by key, all columns that have a value without the server's time."""
+        counter = self.counters.get(entity.name)
+        table = self.tables[entity.name].rows
+        found = counter.rows if counter else {key: row.values for key, row in table.items()}
+        return [found[key] for key in sorted(found)]
 
     def load(self, entity: Entity, number: int, records: list[Record]) -> list[str]:
         rows = self.tables[entity.name].rows
@@ -43,6 +59,8 @@ class ReferenceLoader:
         outcomes = dict.fromkeys(staged, "")
         keys = {line: row[entity.key] for line, row in staged.items()}
         self._park(entity, staged, outcomes)
+        if entity.levels is not None:
+            return list((outcomes | self.counters[entity.name].land(staged)).values())
         waiting = {keys[line] for line, outcome in outcomes.items() if outcome == "parked"}
         self._refuse_taken(entity, rows, staged, outcomes)
         if entity.promotion is Promotion.INTERVAL:
@@ -123,8 +141,10 @@ def final_rows(entity: Entity, lines: Collection[SentLine]) -> dict[str, Record]
     outcome. For the other fields the outcomes say which line made the row, and which changed it:
     an older line that came late was superseded whole, one that came in time was not.
     """
-    rows: dict[str, Stored] = {}
     ordered = sorted(lines, key=lambda line: line.sequence)
+    if entity.levels is not None:
+        return final_events(entity, [line.values for line in ordered])
+    rows: dict[str, Stored] = {}
     for outcome in ("inserted", "updated"):
         for line in ordered:
             if line.outcome == outcome:
@@ -169,7 +189,7 @@ def _write(entity: Entity, rows: dict[str, Stored], sequence, row: Record) -> st
     if stored is None:
         values = {
             name.name: meaning(name, row[name.name] if name.name in row else _default(name))
-            for name in entity.fields
+            for name in entity.as_sent
         }
         rows[row[entity.key]] = Stored(sequence, values)
         return "inserted"

@@ -15,11 +15,10 @@ from django.conf import settings
 from django.db.models import F
 from django.db.models.functions import Now
 
-from apps.core import jobs, retention, worker
+from apps.core import jobs, objects, retention, worker
 from apps.core.isolation import tenant_reading, tenant_transaction
 from apps.core.jobs import Claims, Lease
 from apps.core.models import IdempotencyKey, Job, JobState, Priority
-from apps.ingestions import leftovers, sources
 from apps.ingestions import retention as ingestion_retention
 from apps.ingestions.models import Chunk, ChunkState, RejectRows, Segment, Upload
 from headrace.pipeline.errors import LeaseLost
@@ -203,7 +202,7 @@ def orphans() -> dict[str, list[str]]:
     named = chunk(tenant, days=1, rejected=1)
     shared = chunk(tenant, 2, days=1)
     Chunk.objects.filter(pk=shared.pk).update(source=_object(f"{folder}/named by another id"))
-    _object("exports/old", 25)
+    _object("others/old", 25)
     for name, hours in {"young": 23.9, "old": 24.1}.items():
         _object(f"{folder}/{name}", hours)
         _object(f"{folder}/{uuid5(tenant, name)}", hours)
@@ -213,7 +212,7 @@ def orphans() -> dict[str, list[str]]:
     left = {names.get(name, name) for name in _objects()}
     return {
         "sources": sorted(left),
-        "others": [path.name for path in (settings.HEADRACE_HOME / "objects/exports").iterdir()],
+        "others": [path.name for path in (settings.HEADRACE_HOME / "objects/others").iterdir()],
     }
 
 
@@ -221,10 +220,10 @@ def another_database() -> list[bool]:
     """Whether an old orphan is left in a store that belongs to another database, and in ours."""
     _object(key := f"sources/{uuid4()}/orphan")
     path = settings.HEADRACE_HOME / "objects" / key
-    sources.store().put(leftovers.OWNER, [b"2001-01-01T00:00:00+00:00"])
+    objects.store().put(objects.OWNER, [b"2001-01-01T00:00:00+00:00"])
     clean()
     is_left = [path.exists()]
-    sources.store().delete(leftovers.OWNER)
+    objects.store().delete(objects.OWNER)
     clean()
     return [*is_left, path.exists()]
 
@@ -267,7 +266,7 @@ def old_holder() -> dict[str, Any]:
     ends = [_end(lease, step) for step in retention.STEPS]
     return {
         "ends": sorted(set(ends)),
-        "kept": [kept(with_rejects), kept(without), sources.store().open(key).read().decode()],
+        "kept": [kept(with_rejects), kept(without), objects.store().open(key).read().decode()],
     }
 
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pymysql
 
-from headrace.entities import BY_NAME, ENTITIES
+from headrace.entities import BY_NAME, DAY_TABLES, TABLES
 from headrace.pipeline import dialects, run
 from headrace.pipeline.dialects import mysql
 from headrace.pipeline.load import Load
@@ -46,8 +46,11 @@ class Database:
 
     def create_tables(self) -> None:
         with self.transaction() as connection:
-            for entity in ENTITIES:
+            for entity in TABLES.values():
                 for statement in self.dialect.table_statements(entity):
+                    connection.cursor().execute(statement)
+            for table in DAY_TABLES:
+                for statement in self.dialect.day_table_statements(table):
                     connection.cursor().execute(statement)
 
     @contextmanager
@@ -65,14 +68,14 @@ class Database:
 
     def rows(self, entity: str) -> list[dict]:
         """All rows of a table by key, values in a form that is the same on every database."""
-        declared = BY_NAME[entity]
+        declared = TABLES[entity]
         with self.transaction() as connection:
             cursor = connection.cursor()
-            names = ", ".join(("tenant_id", *declared.field_names))
+            names = ", ".join(("tenant_id", *(field.name for field in declared.columns)))
             cursor.execute(f"SELECT {names} FROM {entity}")
             found = [dict(zip(names.split(", "), row, strict=True)) for row in cursor.fetchall()]
         ids = {"tenant_id"} | {
-            field.name for field in declared.fields if isinstance(field.type, Uuid)
+            field.name for field in declared.columns if isinstance(field.type, Uuid)
         }
         plain = [
             {name: UUID(str(value)).hex if name in ids and value else value for name, value in row}

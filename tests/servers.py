@@ -211,6 +211,9 @@ def mysql_parts(url: str) -> dict[str, Any]:
     }
 
 
+CANNOT_REMOVE_FOLDER = 1010  # MariaDB's, after it has dropped all tables
+
+
 def new_database(server: str) -> AbstractContextManager[str]:
     """The URL of a new database on the server at this URL; it is dropped afterwards."""
     return (mariadb_database if server.startswith("mysql:") else postgresql_database)(server)
@@ -241,7 +244,11 @@ def mariadb_database(server: str) -> Iterator[str]:
         yield f"{server.rpartition('/')[0]}/{name}"
     finally:
         with pymysql.connect(**mysql_parts(server), autocommit=True) as administrator:
-            administrator.cursor().execute(f"DROP DATABASE {name}")
+            try:
+                administrator.cursor().execute(f"DROP DATABASE {name}")
+            except pymysql.OperationalError as error:
+                if error.args[0] != CANNOT_REMOVE_FOLDER:  # a file of the server's own was left
+                    raise
 
 
 def _may_create_on_mariadb(url: str) -> bool:

@@ -16,8 +16,8 @@ def contents(service: Service, tenant: UUID) -> dict[str, Rows]:
 
 
 def rows(service: Service, tenant: UUID, entity: str) -> Rows:
-    """The tenant's rows of one table: the declared fields, in order, sorted."""
-    fields = ", ".join(BY_NAME[entity].field_names)
+    """The tenant's rows of one table: what was said, in the declared order, sorted."""
+    fields = ", ".join(field.name for field in BY_NAME[entity].as_sent)
     with service.owner() as connection:
         cursor = connection.cursor()
         mine = f"tenant_id = {service.spelled(tenant)}"
@@ -29,7 +29,7 @@ def rows(service: Service, tenant: UUID, entity: str) -> Rows:
 def total(service: Service, tenant: UUID, entity: str, field: str) -> Decimal:
     """The exact sum of a money field over the tenant's rows."""
     declared = BY_NAME[entity]
-    at = declared.field_names.index(field)
+    at = [column.name for column in declared.as_sent].index(field)
     summed = sum((Decimal(row[at]) for row in rows(service, tenant, entity)), Decimal(0))
     kind = declared.field(field).type
     assert isinstance(kind, Money)

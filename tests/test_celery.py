@@ -1,5 +1,6 @@
 """Celery as the doorbell: real brokers, workers and a beat, started as the documents start them."""
 
+import json
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ from tests.brokers import Broker
 from tests.celery_nodes import Nodes
 from tests.road import ndjson
 from tests.service import Merchant, Service
-from tests.shop import ask, customer
+from tests.shop import ask, customer, order
+from tests.test_metrics import wait_for_figures
 
 QUICK = {"HEADRACE_LEASE_SECONDS": "2", "HEADRACE_SWEEP_SECONDS": "1"}
 
@@ -137,6 +139,53 @@ def test_the_embedded_worker_and_celery_share_one_table(bare, nodes, shop):
     assert status["outcomes"]["inserted"] == status["lines_received"] == 30
     epochs = ask(bare, f"SELECT DISTINCT epoch FROM jobs WHERE tenant_id = '{shop.tenant}'")
     assert epochs == [(1,)]
+
+
+def ended_jobs(service: Service, kind: str) -> int:
+    [(number,)] = ask(
+        service, f"SELECT COUNT(*) FROM jobs WHERE kind = '{kind}' AND state = 'done'"
+    )
+    return number
+
+
+@pytest.mark.parametrize("task", ["generate_daily_metrics", "generate_hourly_metrics"])
+def test_metrics_are_generated_by_their_named_tasks(bare, broker, nodes, shop, task):
+    assert task in {entry["task"] for entry in schedule(bare)}
+    bought = order(order_status="delivered")
+    assert shop.load("orders.ndjson", ndjson(bought))["status"] == "completed"
+    wait_for_figures(shop)
+    # As if the load had told nobody.
+    tenant = f"'{shop.tenant}'"
+    ask(bare, f"UPDATE orders SET total_amount = 77 WHERE tenant_id = {tenant}")
+    ask(bare, f"INSERT INTO dirty_days (tenant_id, day) VALUES ({tenant}, '2025-03-01')")
+    Celery(broker=broker.url).send_task(task, queue=brokers.QUEUE)
+    wait_for_figures(shop)
+    revenue = f"SELECT total_revenue FROM tenant_daily_metrics WHERE tenant_id = {tenant}"
+    assert ask(bare, revenue) == [(77,)]
+    end = time.monotonic() + 10
+    while f"Task {task}" not in nodes.log("one") + nodes.log("two") and time.monotonic() < end:
+        time.sleep(0.2)
+    assert f"Task {task}" in nodes.log("one") + nodes.log("two")
+
+
+def test_expired_data_is_cleaned_up_by_its_named_task(bare, broker, nodes):
+    assert "cleanup_expired_data" in {entry["task"] for entry in schedule(bare)}
+    before = ended_jobs(bare, "cleanup")
+    Celery(broker=broker.url).send_task("cleanup_expired_data", queue=brokers.QUEUE)
+    end = time.monotonic() + 30
+    while ended_jobs(bare, "cleanup") == before and time.monotonic() < end:
+        time.sleep(0.2)
+    assert ended_jobs(bare, "cleanup") > before
+
+
+def schedule(service: Service) -> list[dict]:
+    """The beat schedule that the settings give."""
+    told = (
+        "import json; from django.conf import settings;"
+        "print(json.dumps([{'task': entry['task']}"
+        " for entry in settings.CELERY_BEAT_SCHEDULE.values()]))"
+    )
+    return json.loads(service.manage("shell", "-v", "0", "-c", told).stdout)
 
 
 def test_14_a_broker_that_is_away_costs_time_and_nothing_else(broker, nodes, shop):

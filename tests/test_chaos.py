@@ -20,13 +20,17 @@ import httpx2
 import psycopg
 import pytest
 
-from tests import brokers, servers, service, tables
+from headrace.entities import ENTITIES
+from tests import brokers, servers, service, sizes, tables
 from tests.brokers import Broker
 from tests.celery_nodes import Nodes, kill
 from tests.chaos import check
+from tests.exports import Exporter
 from tests.service import Service
 
-EVENTS = {"worker": 40, "broker": 5, "flush": 5, "backend": 5, "stall": 5}
+EVENTS = {"worker": sizes.of(40, 8)} | dict.fromkeys(
+    ("broker", "flush", "backend", "stall"), sizes.of(5, 1)
+)
 LEASE_SECONDS = 2
 ENVIRONMENT = {
     "HEADRACE_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -207,6 +211,8 @@ def test_a_load_in_chaos_ends_as_one_that_nobody_disturbed(kind, hurt_server, da
         for sender in senders:
             assert sender.is_finished()
             assert tables.contents(running, sender.merchant.tenant) == expected
+            for entity in ENTITIES:
+                Exporter(sender.merchant).made(entity=entity.name)
         secrets = [sender.merchant.key for sender in senders]
         journal = home / "answers.jsonl"
         assert (

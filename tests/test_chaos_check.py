@@ -1,6 +1,7 @@
 """The checker of invariants is checked: it is silent about what is sound, and names each fault."""
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,16 +21,23 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from headrace.entities import ENTITIES
+from headrace.pipeline.formats import FORMATS, JSON, NDJSON
 from headrace.pipeline.formats.compression import zstd
-from tests import service
+from tests import prices, service
 from tests.chaos import check
 from tests.chaos.evidence import Evidence
 from tests.conftest import DIALECTS
+from tests.exports import Exporter
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import customer, order, order_item, product
+from tests.stock import Till, event
 
+COMPRESSIONS = ("gzip", "zstd")
+NOBODY = "f" * 32
 CANARY = "canary-of-the-first-shop"
+TEA, COFFEE = product(), product(name="Coffee")
 GENERATED = "986cead5-6ca8-4ee8-9021-8631431ac7ba"
 
 
@@ -104,12 +113,21 @@ def generated(tmp_path_factory) -> dict[str, bytes]:
 
 def faulty() -> dict[str, bytes]:
     """Files with every outcome in them; both shops send them, so their ids are equal."""
-    buyer, tea, sale = customer(), product(), order()
+    buyer, tea, coffee, sale = customer(), TEA, COFFEE, order()
     item = order_item(sale["order_id"], tea["product_id"])
     late = customer()
     waiting = order(customer_id=late["customer_id"])
     price = {"id": str(uuid4()), "product_id": tea["product_id"], "price": 2}
     broken = [b"{not json", b"", b'{"name": "no id"}', b" \t", ndjson(product(price="NaN")).strip()]
+    counted = [
+        event(tea["product_id"], delta=5, resulting_level=5),
+        event(tea["product_id"], delta=0),
+        event(tea["product_id"], set=12, expected=5, source="count"),
+        event(tea["product_id"], set=12, source="again"),
+        event(tea["product_id"], delta=-2, resulting_level=99),
+        event(coffee["product_id"], delta=3),
+        event(coffee["product_id"], delta=-4),  # the second shop allows it
+    ]
     rows = [
         "",
         "customer_id,email,metadata,name",
@@ -122,6 +140,8 @@ def faulty() -> dict[str, bytes]:
     table = "".join(f"{row}\r\n" for row in rows).encode()
     return {
         "orders_waiting.ndjson": ndjson(sale, waiting, order(customer_id=str(uuid4()))),
+        "stock_events_counted.ndjson": ndjson(*counted),
+        "products_coffee.ndjson": ndjson(coffee),
         "customers_first.ndjson.gz": gzip.compress(ndjson(buyer, buyer, customer())),
         "products.ndjson": b"\xef\xbb\xbf" + ndjson(tea, product(sku=tea["sku"]), product()),
         "products_broken.ndjson": b"\n".join([*broken, ndjson(product())]),
@@ -139,12 +159,44 @@ def faulty() -> dict[str, bytes]:
         "order_items.ndjson": ndjson(item, {**item, "quantity": 3, "line_total": "7.50"}),
         "customers_table.csv.zst": zstd.compress(table),
         "products_array.json": json.dumps([product(name="a\nb"), 5, product()], indent=1).encode(),
+        "stock_events_again.ndjson": ndjson(*counted, {**counted[0], "delta": 6}),
         "orders_again.ndjson": ndjson({**sale, "order_status": "paid"}, sale, order()),
     }
 
 
+def call(sender: Sender) -> None:
+    """Calls between files: of movements, by key and by id, and of prices; each sent twice."""
+    till, counted = Till(sender.merchant), event(COFFEE["product_id"], set=9)
+    nameless = {"product_id": TEA["product_id"], "delta": 4}
+    sold = event(TEA["product_id"], stock_event_id=TEA["product_id"], delta=-1)
+    refused = event(COFFEE["product_id"], delta=-900)
+    for _ in range(2):
+        for key, events in {
+            "receipt": [nameless, sold],
+            "count": [counted],
+            "theft": [refused],
+        }.items():
+            assert till.update(events, key=key).status_code == 200
+    for number, price in enumerate(("2.75", "3", "3")):
+        for drink in (TEA, COFFEE):
+            reprice(sender.merchant, drink, price, f"{drink['name']} {number}")
+    sender.send("products_after.ndjson", ndjson({**TEA, "price": "2"}, {**COFFEE, "name": "Mocha"}))
+    token = sender.send("stock_events_after.ndjson", ndjson(counted, counted))
+    sender.merchant.wait(token)
+    reprice(sender.merchant, COFFEE, "5", "late")
+
+
+def reprice(merchant: Merchant, drink: dict, price: str, key: str) -> None:
+    for _ in range(2):
+        answer = prices.send(merchant, drink["product_id"], {"new_price": price}, key=key)
+        assert answer.status_code == 201, answer.text
+
+
 def load(running: Service, generated: dict[str, bytes]) -> Loaded:
-    shops = [running.add_tenant(name=name) for name in ("First", "Second")]
+    shops = [
+        running.add_tenant(name=name, negative_levels=policy)
+        for name, policy in (("First", "reject"), ("Second", "allow"))
+    ]
     files = faulty()
     tokens = []
     for merchant in shops:
@@ -160,9 +212,25 @@ def load(running: Service, generated: dict[str, bytes]) -> Loaded:
     tokens.append((shops[0], Sender(shops[0]).send("customers_secret.ndjson", secret)))
     for merchant, token in tokens:
         merchant.wait(token)
+    call(Sender(shops[0]))
     url = running.environment.get("DATABASE_URL")
     assert check.wait_for_rest(running.home, url)
+    export(shops[0])
     return Loaded(running.home, url, {str(shops[0].tenant): CANARY})
+
+
+def export(merchant: Merchant) -> None:
+    """Every record type, in all formats and compressions by turns, and a part of one."""
+    exporter, formats, compressions = Exporter(merchant), cycle(FORMATS), cycle(COMPRESSIONS)
+    for number, entity in enumerate(ENTITIES):
+        compression = next(compressions) if number % 3 else "none"
+        exporter.made(entity=entity.name, format=next(formats), compression=compression)
+    exporter.made(entity="customers", format=NDJSON)
+    exporter.made(entity="orders", columns=["order_id", "total_amount"], format=JSON)
+    exporter.made(entity="orders", filters={"order_status": "paid"})
+    stopped = exporter.order(entity="customers").json()["export_id"]
+    merchant.request("POST", f"{exporter.base}/{stopped}/cancel/")
+    exporter.wait(stopped)
 
 
 def status_of(running: Service) -> Callable[[str, str], dict]:
@@ -265,7 +333,9 @@ def sql(*statements: str) -> Callable[[Loaded], None]:
 
 def one(table: str, where: str = "1 = 1") -> str:
     """Any one row of a table, as a condition."""
-    key = {"customers": "customer_id", "products": "product_id"}.get(table, "id")
+    keys = {"customers": "customer_id", "stock_events": "stock_event_id"}
+    keys |= dict.fromkeys(("products", "stock_levels"), "product_id")
+    key = keys.get(table, "id")
     return f"{key} = (SELECT {key} FROM {table} WHERE {where} ORDER BY {key} LIMIT 1)"
 
 
@@ -311,6 +381,37 @@ def leave_an_object_behind(loaded: Loaded) -> None:
     os.utime(orphan, (long_ago, long_ago))
 
 
+def in_an_export(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Loaded], None]:
+    """Other lines in a plain export, by somebody who knows how its parts are accounted for."""
+
+    def corrupt(loaded: Loaded) -> None:
+        with connected(loaded) as execute:
+            found = execute(f"SELECT id, parts FROM exports WHERE {PLAIN} ORDER BY id").fetchone()
+            (part,) = json.loads(found[1])
+            path = loaded.home / "objects" / part["key"]
+            data = b"".join(change(path.read_bytes().splitlines(keepends=True)))
+            path.write_bytes(data)
+            rows, sha256 = data.count(b"\n"), hashlib.sha256(data).hexdigest()
+            part |= {"rows": rows, "bytes": len(data), "sha256": sha256}
+            execute(
+                "UPDATE exports SET parts = ?, rows = ?, bytes = ?, sha256 = ? WHERE id = ?",
+                (json.dumps([part]), rows, len(data), sha256, found[0]),
+            )
+
+    return corrupt
+
+
+def a_part(loaded: Loaded) -> Path:
+    return sorted(path for path in loaded.home.glob("objects/exports/*/*/*/*"))[0]
+
+
+def leave_a_part_behind(loaded: Loaded) -> None:
+    orphan = a_part(loaded).with_name("00099")
+    orphan.write_bytes(b"x")
+    long_ago = time.time() - 2 * check.GRACE_SECONDS
+    os.utime(orphan, (long_ago, long_ago))
+
+
 def log(text: str) -> Callable[[Loaded], None]:
     def corrupt(loaded: Loaded) -> None:
         (owner,) = loaded.canaries
@@ -332,7 +433,24 @@ def answer(**changes: Any) -> Callable[[Loaded], None]:
     return corrupt
 
 
-NOBODY = "f" * 32
+def invent_a_movement(name: str) -> Callable[[Loaded], None]:
+    """One more, by somebody who knows how levels add up."""
+    shop = f"tenant_id = (SELECT tenant_id FROM tenants WHERE name = '{name}')"
+    last = f"{shop} AND product_id = (SELECT MIN(product_id) FROM stock_levels WHERE {shop})"
+    return sql(
+        "INSERT INTO stock_events (tenant_id, stock_event_id, product_id, delta, resulting_level,"
+        " event_time, source, meta, sequence, source_sequence) SELECT tenant_id,"
+        f" '{NOBODY}', product_id, 1, level + 1, changed_at, 'sale', '{{}}', sequence + 1,"
+        f" source_sequence + 1000000 FROM stock_levels WHERE {last}",
+        "UPDATE stock_levels SET level = level + 1, sequence = sequence + 1,"
+        f" source_sequence = source_sequence + 1000000 WHERE {last}",
+    )
+
+
+PLAIN = (
+    "entity = 'customers' AND format = 'ndjson' AND compression = 'none' AND state = 'completed'"
+)
+CALLED = "source_sequence % 4294967296 = 4294967295"
 ENDED_EARLY = "effective_to < '2024-01-01'"
 OF_ONE_SHOP = "tenant_id = (SELECT tenant_id FROM tenants ORDER BY tenant_id LIMIT 1)"
 LANDED = "inserted > 1 AND state = 'completed'"
@@ -376,7 +494,8 @@ CORRUPTIONS = {
         sql(f"UPDATE products SET price = price + 1 WHERE {one('products')}"),
     ),
     "a text that no file has": (2, sql("UPDATE customers SET name = 'Eve' WHERE name = 'Ada L.'")),
-    "a row that is gone": (2, sql("DELETE FROM stock_events WHERE delta > 0")),
+    "a row that is gone": (2, sql("DELETE FROM order_items WHERE quantity > 1")),
+    "an event that is gone": (2, sql("DELETE FROM stock_events WHERE delta > 0")),
     "a row of the first line that is the last's": (
         2,
         sql("UPDATE orders SET order_status = 'paid' WHERE order_status = 'pending'"),
@@ -441,6 +560,73 @@ CORRUPTIONS = {
             f" WHERE {one('price_history', ENDED_EARLY)}"
         ),
     ),
+    "a level that no movement led to": (
+        5,
+        sql(f"UPDATE stock_levels SET level = level + 1 WHERE {one('stock_levels')}"),
+    ),
+    "a level that is not there": (5, sql(f"DELETE FROM stock_levels WHERE {one('stock_levels')}")),
+    "a level of another movement": (
+        5,
+        sql(f"UPDATE stock_levels SET source_sequence = 1 WHERE {one('stock_levels')}"),
+    ),
+    "a movement that led elsewhere": (
+        5,
+        sql(
+            "UPDATE stock_events SET resulting_level = resulting_level + 1"
+            f" WHERE {one('stock_events')}"
+        ),
+    ),
+    "a change that is another": (
+        5,
+        sql(f"UPDATE stock_events SET delta = delta - 1 WHERE {one('stock_events')}"),
+    ),
+    "a number that is left out": (
+        5,
+        sql(
+            "UPDATE stock_events SET sequence = sequence + 100 WHERE sequence > 2",
+            "UPDATE stock_levels SET sequence = sequence + 100 WHERE sequence > 2",
+        ),
+    ),
+    "a claim that nobody made": (
+        5,
+        sql(f"UPDATE stock_events SET claimed_level = -7 WHERE {one('stock_events')}"),
+    ),
+    "levels below 0 that are not allowed any more": (
+        5,
+        sql("UPDATE tenants SET negative_levels = 'reject' WHERE name = 'Second'"),
+    ),
+    "a level that was set and is not there": (
+        5,
+        sql(
+            "UPDATE stock_events SET delta = delta + 1, resulting_level = resulting_level + 1"
+            " WHERE source = 'count'",
+            "UPDATE stock_events SET delta = delta - 1 WHERE source = 'again'",
+        ),
+    ),
+    "a price that no call has set": (2, sql(f"UPDATE products SET price = 1 WHERE {CALLED}")),
+    "a price that was not for ever": (2, sql(f"DELETE FROM price_history WHERE {CALLED}")),
+    "a price from another moment": (
+        2,
+        sql(
+            "UPDATE price_history SET effective_from = '2001-01-01 00:00:00'"
+            f" WHERE {CALLED} AND price = (SELECT MAX(price) FROM price_history WHERE {CALLED})"
+        ),
+    ),
+    "a call's mark on what no call has priced": (
+        4,
+        sql(
+            "UPDATE products SET source_sequence = source_sequence | 4294967295"
+            " WHERE name NOT IN ('Tea', 'Coffee', 'Mocha')"
+        ),
+    ),
+    "a movement of a shop that makes no calls": (4, invent_a_movement("Second")),
+    "a movement that no call has told of": (2, invent_a_movement("First")),
+    "a call's movement that is gone": (
+        2,
+        sql("DELETE FROM stock_events WHERE stock_event_id = product_id"),
+    ),
+    "a price without a key": (6, sql("DELETE FROM idempotency_keys WHERE scope = 'price'")),
+    "an answer without a price": (6, sql("DELETE FROM price_events WHERE status = 'unchanged'")),
     "an effect without a key": (
         6,
         sql(f"DELETE FROM idempotency_keys WHERE {one('idempotency_keys')}"),
@@ -457,6 +643,43 @@ CORRUPTIONS = {
     "an object that is gone": (7, lambda loaded: an_object(loaded).unlink()),
     "an object that was cut": (7, cut_an_object),
     "an object that was left behind": (7, leave_an_object_behind),
+    "a day's sales that nobody made": (
+        8,
+        sql("UPDATE tenant_daily_metrics SET order_count = order_count + 1"),
+    ),
+    "an hour's customers who are too many": (
+        8,
+        sql("UPDATE tenant_hourly_metrics SET unique_customers = unique_customers + 1"),
+    ),
+    "an order that nothing has counted": (
+        8,
+        sql("UPDATE orders SET total_amount = total_amount + 1 WHERE order_status = 'delivered'"),
+    ),
+    "a row that an export leaves out": (8, in_an_export(lambda lines: lines[:-1])),
+    "a row that is in an export twice": (8, in_an_export(lambda lines: [*lines, lines[-1]])),
+    "a row of an export that no table has": (
+        8,
+        in_an_export(lambda lines: [line.replace(b"Ada L.", b"Eve") for line in lines]),
+    ),
+    "rows that no export has": (
+        8,
+        sql("UPDATE customers SET email = 'eve@example.org' WHERE name = 'Ada L.'"),
+    ),
+    "an export that says more rows than it has": (
+        8,
+        sql("UPDATE exports SET rows = rows + 1 WHERE filters <> '{}'"),
+    ),
+    "an export under another digest": (8, sql(f"UPDATE exports SET sha256 = '{NOBODY * 2}'")),
+    "a cancelled export with parts": (
+        8,
+        sql(
+            "UPDATE exports SET parts = (SELECT parts FROM exports WHERE state = 'completed')"
+            " WHERE state = 'cancelled'"
+        ),
+    ),
+    "a part that is gone": (7, lambda loaded: a_part(loaded).unlink()),
+    "a part that was cut": (7, lambda loaded: a_part(loaded).write_bytes(b"")),
+    "a part that was left behind": (7, leave_a_part_behind),
     "a key in a log": (9, log("GET /?key=api_key_{owner}")),
     "a tenant's data in a log": (9, log(f"could not read {CANARY}")),
     "a tenant's data in another's reject": (9, show_the_canary_to_the_other_shop),
@@ -486,6 +709,8 @@ ON_POSTGRESQL = (
     "a row of nobody",
     "a row without its parent",
     "an interval that is open too long",
+    "a movement that led elsewhere",
+    "a level that is not there",
     "an effect without a key",
 )
 

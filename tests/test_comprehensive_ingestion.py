@@ -254,7 +254,7 @@ def stored(tenant: str, path: str) -> dict[str, Sums]:
 
 def numbers(entity: Entity) -> list[str]:
     """The fields that can be summed."""
-    return [field.name for field in entity.fields if isinstance(field.type, Money | Integer)]
+    return [field.name for field in entity.as_sent if isinstance(field.type, Money | Integer)]
 
 
 def sent(file: File) -> Sums:

@@ -28,7 +28,7 @@ COMMANDS = [
     if page not in ELSEWHERE and any(one.language == "bash" for one in documents.blocks(page))
 ]
 BESIDE_A_SERVICE = [page for page in COMMANDS if page not in FROM_NOTHING]
-LANGUAGES = {"bash", "sql", "mermaid", "json"}
+LANGUAGES = {"bash", "sql", "mermaid", "json", "python"}
 NOT_RUN = {
     "make test": "it is the run that this test is part of",
     "DATABASE_URL='mysql://*": "test_mariadb.py runs it, as a user that it makes",
@@ -59,6 +59,9 @@ PRINTED = {
     "docs/INGESTION_GUIDE.md": ["would be sent", '"finished":'],
     "docs/COMPREHENSIVE_INGESTION_GUIDE.md": ["order_items", "inserted"],
     "docs/mending.md": ["exit code 1", '"_code":"bad_json"', "all mended", "the same bytes"],
+    "docs/exports.md": ["part.csv: OK", "the apostrophes are gone", '"unchanged": 7081'],
+    "docs/keys.md": ['"status":"revoked"', "the office", "it is revoked", '"operator"'],
+    "docs/webhooks.md": ['{"data":[],"next_cursor":null}', '"code":"address_refused"'],
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }
 HOSTS = {"localhost:8000", "headrace.example.org", "keepachangelog.com", "semver.org"}
@@ -318,6 +321,24 @@ def test_every_direct_dependency_has_its_reason():
     assert all(reason for text in sections.values() for reason in documents.table(text).values())
 
 
+def test_the_page_of_keys_names_the_scopes_and_states_of_the_code(tmp_path: Path):
+    program = """
+import django, json
+django.setup()
+from apps.tenants.models import TenantState
+from apps.tenants.scopes import Scope
+print(json.dumps([dict(Scope.choices), dict(TenantState.choices)]))
+"""
+    environment = {**documents.service_environment(), "HEADRACE_HOME": str(tmp_path)}
+    environment["DJANGO_SETTINGS_MODULE"] = "main.settings"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+    sections = documents.sections("docs/keys.md")
+    told = [documents.table(sections[name]) for name in ("Scopes", "A tenant that is held")]
+    assert told == json.loads(done.stdout)
+
+
 def test_the_lifecycle_names_the_states_of_the_code(tmp_path: Path):
     program = """
 import django, json
@@ -393,3 +414,28 @@ def _sentences(page: str) -> str:
 def _shingles(text: str) -> set[tuple[str, ...]]:
     words = re.findall(r"[\w'-]+", text.lower())
     return set(zip(*(words[start:] for start in range(SHINGLE)), strict=False))
+
+
+def test_the_tests_that_the_page_of_security_names_are_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
+    texts = [path.read_text() for path in (ROOT / "tests").glob("test_*.py")]
+    defined = {name for text in texts for name in re.findall(r"^def (test_\w+)\(", text, re.M)}
+    assert len(named) > 30
+    assert named <= defined, named - defined
+
+
+def test_the_page_of_the_audit_log_has_every_action(tmp_path: Path):
+    program = """
+import django, json
+django.setup()
+from apps.audit.models import Action
+print(json.dumps(Action.values))
+"""
+    environment = {**documents.service_environment(), "HEADRACE_HOME": str(tmp_path)}
+    environment["DJANGO_SETTINGS_MODULE"] = "main.settings"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+    section = documents.sections("docs/audit.md")["What is in it"]
+    told = re.findall(r"`([a-z]+\.[a-z]+)`", section)
+    assert sorted(told) == sorted(json.loads(done.stdout))

@@ -96,7 +96,20 @@ def test_jobs_come_by_priority_and_then_tenant_by_tenant(database):
     assert database.do("claim_in_turn") == {
         "by priority": ["0", "0", "1", "1", "2", "2"],
         "by tenant": ["a", "b", "c"] * 3,
+        "by kind": ["test", "whole", "test", "whole", "test", "test"],
     }
+
+
+def test_a_job_that_cannot_give_its_claim_back_makes_room_for_others_in_between(database):
+    told = database.do("make_room", 1.5, lease_seconds=60)
+    assert (told["before"], told["small before"], told["last"]) == (["slow"], 5, "lazy")
+
+
+def test_a_file_lands_while_the_only_worker_makes_an_export(database):
+    told = database.do("export_beside_a_file", 800, lease_seconds=60)
+    print(told)
+    assert told["landed after"] + 1 < told["exported after"]  # without room both are one moment
+    assert told["export"] == ["completed", 800]
 
 
 def test_files_of_an_upload_wait_for_those_they_may_refer_to(database):

@@ -13,7 +13,7 @@ from headrace.entities import BY_NAME
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.formats.json_text import Json
 from headrace.pipeline.verify import verify
-from tests import records, road
+from tests import records, road, sizes
 from tests.test_lines import cut
 
 MIB = 1 << 20
@@ -119,7 +119,7 @@ def test_an_array_without_elements_has_no_lines(database, tmp_path):
 @pytest.mark.parametrize("part", [b'"x",', b"[[[]]],", b'"\\"",', b"12345,"])
 def test_an_element_over_a_mebibyte_is_one_reject_in_flat_memory(part: bytes, tmp_path):
     peaks = []
-    for mebibytes in (2, 6):
+    for mebibytes in (2, sizes.of(6, 4)):
         element = b"[" + part * (mebibytes * MIB // len(part)) + b"1]"
         data = b'[{"customer_id":"%s"},' % records.key("customers", 1).encode() + element + b"]"
         folder = tmp_path / str(mebibytes)

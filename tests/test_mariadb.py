@@ -98,7 +98,7 @@ def unlike(entity, row: records.Record) -> records.Record:
             entity.interval.start: row[entity.interval.end],
             entity.interval.end: None,
         }
-    return changed | {field.name: None for field in entity.fields if field.null}
+    return changed | {field.name: None for field in records.optional(entity) if field.null}
 
 
 @pytest.mark.usefixtures("loading")

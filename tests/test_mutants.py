@@ -2,9 +2,13 @@
 
 Each is put back into a copy of the program, a real service runs from the copy, and what it
 leaves behind must break a fitting invariant. The same work of an unchanged copy must not.
+
+Mistakes of what the service tells, not of what it leaves behind, are found by their own tests,
+most of them in test_mistakes.py, which must fail on such a copy.
 """
 
 import gzip
+import inspect
 import os
 import shutil
 import signal
@@ -15,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import service
+from tests import reading, service
+from tests import test_keys as keys
 from tests import test_mistakes as mistakes
+from tests import test_tenants_http as tenants
 from tests.chaos import check
 from tests.road import ndjson
 from tests.service import ROOT, Merchant, Service
@@ -122,23 +128,23 @@ TRUNCATION_UNNOTICED = Patch(
 STAGING_SHARED = Patch(
     POSTGRESQL,
     """
-        with _cursor(connection) as cursor:
-            cursor.execute(_TRANSACTION + _staging_table(entity))
-            cursor.execute(f"DELETE FROM {entity.name}_staging")
+        with cursor_of(connection) as cursor:
+            cursor.execute(f"{TRANSACTION}{self._staging_table(entity)};{_emptied(entity)}")
 """,
     """
-        with _cursor(connection) as cursor:
-            cursor.execute(_TRANSACTION)
+        with cursor_of(connection) as cursor:
+            cursor.execute(TRANSACTION)
         info = connection.info
         own = psycopg.connect(info.dsn, password=info.password, autocommit=True)
-        with own, _cursor(own) as cursor:
+        with own, cursor_of(own) as cursor:
             cursor.execute(f"DELETE FROM {entity.name}_staging")
 """,
 )
 PAUSE_AFTER_STAGING = Patch(  # else the other worker would seldom come at the right moment
     POSTGRESQL,
     """
-            cursor.execute(f"ANALYZE {entity.name}_staging ({entity.key})")
+            # the tenant has.
+            self._analyze(cursor, entity)
 """,
     """
             cursor.execute("SELECT pg_sleep(0.3)")
@@ -282,6 +288,207 @@ def test_a_mistake_that_was_put_back_is_found(mistake, request, tmp_path):
 @pytest.mark.parametrize("mistake", WORKS.values(), ids=WORKS)
 def test_nothing_is_found_after_the_same_work_without_the_mistake(mistake, request, tmp_path):
     assert left_behind(request, tmp_path, mistake, ()) == []
+
+
+@dataclass(frozen=True)
+class Lie:
+    """Patches that make a mistake of what is told, the test that finds it, and how that fails."""
+
+    patches: tuple[Patch, ...]
+    test: Callable[..., None]
+    told: str
+    settings: Callable[[], dict[str, str]] = dict
+
+
+KEYS, STATEMENTS = "apps/tenants/keys.py", "headrace/pipeline/dialects/statements.py"
+SQLITE = "headrace/pipeline/dialects/sqlite.py"
+HASH_IS_A_KEY = Patch(
+    KEYS,
+    """
+    if key_id is None:
+        return None
+    return _known""",
+    """
+    if row := valid().filter(secret_hash=key).select_related("tenant").first():
+        return _known_of(row.key_id, row.tenant_id, row.scopes, None, row.tenant.state)
+    if key_id is None:
+        return None
+    return _known""",
+)
+DEMO_KEYS_FOR_ALL = Patch(
+    "main/settings.py",
+    '"HEADRACE_DEMO_KEYS", default=not PRODUCTION',
+    '"HEADRACE_DEMO_KEYS", default=True',
+)
+UNSAID_IS_OPEN = Patch(
+    "apps/tenants/authentication.py",
+    """
+        if need is None:
+            return False
+""",
+    """
+        if need is None:
+            return True
+""",
+)
+NO_PERMISSION_ASKED = Patch(
+    "main/settings.py",
+    '"DEFAULT_PERMISSION_CLASSES": ["apps.tenants.authentication.HasScope"]',
+    '"DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.AllowAny"]',
+)
+VIEW_NOBODY_KNOWS = Patch(
+    "main/urls.py",
+    """
+    path("api/v1/whoami/", WhoAmI.as_view()),
+""",
+    """
+    path("api/v1/whoami/", WhoAmI.as_view()),
+    path("api/v1/whoever/", WhoAmI.as_view()),
+""",
+)
+NAMES_REACH_SQL = Patch(
+    "headrace/reading/selection.py",
+    """
+    shown = name[:40] if name""",
+    """
+    return Field(name, entity.field("currency").type, "whatever was asked for")
+    shown = name[:40] if name""",
+)
+FILTERS_PASSED_OVER = Patch(
+    "apps/catalog/asking.py",
+    """
+    pages.check(asked, *known, FIELDS)
+""",
+    "\n",
+)
+ID_IS_THE_WHOLE_KEY = (
+    Patch(
+        "headrace/pipeline/dialects/tables.py",
+        "_pkey PRIMARY KEY ({TENANT}, {entity.key})",
+        "_pkey PRIMARY KEY ({entity.key}), UNIQUE ({TENANT}, {entity.key})",
+    ),
+    Patch(STATEMENTS, "ON CONFLICT ({TENANT}, {entity.key})", "ON CONFLICT ({entity.key})"),
+)
+NO_GUARD_OF_UPDATES = Patch(
+    SQLITE, "{ours.format('OLD')} AND {ours.format('NEW')}", "{ours.format('OLD')} OR 1"
+)
+PARENT_OF_ANYBODY = Patch(
+    STATEMENTS,
+    "       ON p.{TENANT} = {spelling.tenant} AND p.{parent_key} = s.{reference.field}\nWHERE",
+    "       ON p.{parent_key} = s.{reference.field}\nWHERE",
+)
+READ_THEN_WRITE = Patch(  # with a pause, else two would seldom read at the right moment
+    "apps/core/table_buckets.py",
+    """
+            with transaction.atomic(durable=True):
+                known = self._known(self.lock, tenant, buckets)
+                if len(known) == len(buckets):
+""",
+    """
+            if True:
+                known = self._known(self.read, tenant, buckets)
+                if len(known) == len(buckets):
+                    __import__("time").sleep(0.02)
+""",
+)
+PUBLIC_FOLDER = Patch(
+    "main/urls.py",
+    """
+urlpatterns = [
+""",
+    """
+from django.conf import settings
+from django.views.static import serve
+urlpatterns = [
+    path("media/<path:path>", serve, {"document_root": settings.HEADRACE_HOME}),
+""",
+)
+DOWNLOAD_FOR_ANY_KEY = Patch(
+    "apps/exports/views.py",
+    """
+        tenant = tenant_at(request, tenant_id)
+        return downloaded""",
+    """
+        tenant = tenant_id
+        return downloaded""",
+)
+NO_FILTERS = Patch(
+    "apps/exports/asked.py",
+    """
+    return Selection(entity, columns_of(entity, export.columns), conditions)
+""",
+    """
+    return Selection(entity, columns_of(entity, export.columns), ())
+""",
+)
+BEGUN_ANEW = Patch(
+    "apps/exports/selectors.py",
+    "lambda start: _bytes(export.parts, start)",
+    "lambda start: _bytes(export.parts, 0)",
+)
+FORMAT = """
+        format=_choice(body, "format", FORMATS, CSV),
+"""
+ANY_FORMAT = Patch("apps/exports/asked.py", FORMAT, FORMAT.replace("FORMATS", "(*FORMATS, 'xlsx')"))
+HASHES = mistakes.test_1_the_stored_hash_of_a_key_is_not_a_key
+GUESSES = tenants.test_in_production_no_key_follows_from_the_id_of_a_tenant
+CLOSED = mistakes.test_2_a_view_is_closed_by_default_and_known_to_the_authorisation_table
+UNSAID = keys.test_a_view_that_does_not_say_what_it_needs_is_closed
+NAMES = mistakes.test_3_fields_and_filters_name_columns_of_the_record_type_and_nothing_else
+EQUAL_IDS = mistakes.test_4_a_tenant_cannot_overwrite_or_block_rows_of_another_with_the_same_id
+LIMITS = mistakes.test_11_exactly_so_many_calls_pass_a_limit_and_refused_ones_do_not_extend_it
+DOWNLOADS = mistakes.test_17_received_files_and_exports_leave_by_their_downloads_only
+EXPORTS = mistakes.test_18_an_export_has_what_was_asked_for_once_or_is_refused_at_once
+LIES = {
+    "1 the stored hash is a key": Lie((HASH_IS_A_KEY,), HASHES, "assert 200 == 401"),
+    "1 in production a key follows from the tenant's id": Lie(
+        (DEMO_KEYS_FOR_ALL,), GUESSES, "assert 200 == 401", tenants.as_in_production
+    ),
+    "2 a view that says nothing is open": Lie((UNSAID_IS_OPEN,), UNSAID, "At index 0 diff"),
+    "2 views are open by default": Lie((NO_PERMISSION_ASKED,), CLOSED, "== 401"),
+    "2 a route is in no table": Lie((VIEW_NOBODY_KNOWS,), CLOSED, "whoever"),
+    "3 what fields names reaches SQL": Lie((NAMES_REACH_SQL,), NAMES, "assert 200 == 400"),
+    "3 filters that nobody knows are passed over": Lie(
+        (FILTERS_PASSED_OVER,), NAMES, "assert 200 == 400"
+    ),
+    "4 an id is the whole key of an upsert": Lie(
+        (*ID_IS_THE_WHOLE_KEY, NO_GUARD_OF_UPDATES), EQUAL_IDS, "assert"
+    ),
+    "4 the same, and triggers guard rows": Lie(ID_IS_THE_WHOLE_KEY, EQUAL_IDS, "assert"),
+    "4 a parent of anybody will do": Lie((PARENT_OF_ANYBODY,), EQUAL_IDS, "assert"),
+    "11 a limit is read, then written": Lie((READ_THEN_WRITE,), LIMITS, "in range"),
+    "17 the store is a public folder": Lie((PUBLIC_FOLDER,), DOWNLOADS, "assert 200 == 404"),
+    "17 any key opens a download": Lie((DOWNLOAD_FOR_ANY_KEY,), DOWNLOADS, "assert 200 == 404"),
+    "18 an export ignores its filters": Lie((NO_FILTERS,), EXPORTS, "At index 0 diff"),
+    "18 a continued download begins anew": Lie((BEGUN_ANEW,), EXPORTS, "At index"),
+    "18 an unknown format is taken": Lie((ANY_FORMAT,), EXPORTS, "assert 202 == 400"),
+}
+
+
+def told_to(running: Service, test: Callable[..., None]) -> list[Service | Merchant]:
+    """What the test takes: the service itself, or new tenants of it."""
+    names = inspect.signature(test).parameters
+    return [argument(running, name) for name in names]
+
+
+def argument(running: Service, name: str) -> Service | Merchant:
+    if name in ("running_service", "production"):
+        return running
+    merchant = running.add_tenant()
+    if name == "stocked":
+        reading.stock(merchant)
+    return merchant
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_mistake_of_what_is_told_fails_its_own_test(lie, tmp_path):
+    root, home = copy_of_the_program(tmp_path, lie.patches), tmp_path / "home"
+    home.mkdir()
+    with service.running(home, root=root, **lie.settings()) as running:
+        given = told_to(running, lie.test)
+        with pytest.raises(AssertionError, match=lie.told):
+            lie.test(*given)
 
 
 def test_a_text_that_the_program_has_no_more_is_told(tmp_path):

@@ -201,7 +201,7 @@ def test_counters_outlive_the_processes_that_counted_and_files_do_not_pile_up(tm
 
 
 def test_metrics_need_their_token_in_production(tmp_path):
-    environment = {"HEADRACE_ENV": "production", "DJANGO_SECRET_KEY": "x" * 50}
+    environment = {"HEADRACE_ENV": "production", "DJANGO_SECRET_KEY": uuid4().hex * 2}
     environment["ALLOWED_HOSTS"] = "127.0.0.1"
     with service.running(tmp_path, **environment) as running:
         absent = running.request("GET", "/metrics")
@@ -320,7 +320,7 @@ def unwell(findings: dict[str, dict]) -> dict[str, str]:
 
 OF_DATABASES = {
     "sqlite": set(),
-    "postgresql": {"server version", "serving role", "connections"},
+    "postgresql": {"server version", "serving role", "row security", "connections"},
     "mariadb": {
         *("server version", "collation", "tenant triggers", "loading", "binary log", "packets"),
         "connections",
@@ -341,7 +341,7 @@ def test_doctor_finds_nothing_wrong_with_a_running_service(running_service):
 
 
 def test_doctor_says_what_to_do_about_each_trouble(running_service):
-    secret = {"HEADRACE_ENV": "production", "DJANGO_SECRET_KEY": "x" * 50}
+    secret = {"HEADRACE_ENV": "production", "DJANGO_SECRET_KEY": uuid4().hex * 2}
     code, findings = examined(running_service, **secret, HEADRACE_DEMO_KEYS="on")
     assert (code, unwell(findings).keys()) == (1, {"demo keys"})
     password = uuid4().hex

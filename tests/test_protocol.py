@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import inside
+from tests import inside, sizes
 from tests.inside import Inside
 from tests.protocol.inside import STEPS
 from tests.service import ROOT
 
 PROCESSES = 2
-SEQUENCES = 500
+SEQUENCES = sizes.of(500, 120)
 NOT_MISSED = (
     "claim",
     "stall_and_be_overtaken",

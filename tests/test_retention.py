@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests import inside
+from tests import inside, sizes
 from tests.conftest import DIALECTS, HTTP_DIALECTS, server_of
 from tests.inside import Inside
 from tests.service import ROOT, Service
@@ -30,9 +30,9 @@ class Progress(NamedTuple):
         return self.without_details + self.without_source
 
 
-CROWD = (50, 40)  # tenants and chunks of each
-DROPS = 1_500  # of the details of every second chunk and the source of every fourth
-KILLS = 5
+CROWD = (sizes.of(50, 16), 40)  # tenants and chunks of each
+DROPS = 30 * CROWD[0]  # of the details of every second chunk and the source of every fourth
+KILLS = sizes.of(5, 3)
 ALL = "outcomes rejects segments source object counters"
 WITHOUT_REJECTS = "outcomes segments source object counters"
 NOTHING = "dropped counters"

@@ -5,18 +5,23 @@ import hashlib
 import json
 import re
 import stat
+import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from headrace.entities import TABLES
 from tests import service, tables
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer, order, order_item, product
 
-TOKEN = "{token}"
+TOKEN, TENANT = "{token}", "{tenant_id}"
+ENDPOINT = "/api/v1/tenants/{tenant_id}/webhooks/{endpoint_id}"
+NOBODYS = str(uuid4())  # the id of no row that a tenant has
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +31,14 @@ def shop(running_service: Service) -> Merchant:
 
 
 # Every operation of the OpenAPI document, and what a caller of it must be: anybody where it is
-# `open`; `key` needs a key, and `token` names an upload of the caller's besides.
+# `open`; `key` needs a key, `token` names an upload of the caller's besides, `tenant` the caller,
+# and `row` something of the caller's besides. `operator` needs the key of an operator.
 OPERATIONS = {
     ("get", "/health/"): "open",
     ("get", "/health/live"): "open",
     ("get", "/health/ready"): "open",
     ("get", "/metrics"): "open",
+    ("get", "/api/v1/whoami/"): "key",
     ("post", "/api/v1/ingest/comprehensive/"): "key",
     ("post", "/api/v1/ingest/orders/"): "key",
     ("get", "/api/v1/ingest/sessions/"): "key",
@@ -41,7 +48,59 @@ OPERATIONS = {
     ("post", "/api/v1/ingest/sessions/{token}/cancel/"): "token",
     ("post", "/api/v1/ingest/sessions/{token}/resume/"): "token",
     ("get", "/api/v1/ingest/sessions/{token}/rejects/"): "token",
+    ("post", "/api/v1/tenants/{tenant_id}/stock/bulk_update"): "tenant",
+    ("put", "/api/v1/tenants/{tenant_id}/stock/bulk_update"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/stock/levels"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/stock/events"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/metrics/sales"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/price-anomalies/"): "tenant",
+    ("post", "/api/v1/tenants/{tenant_id}/reports/export"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/reports/export"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/reports/export/{export_id}/"): "row",
+    ("get", "/api/v1/tenants/{tenant_id}/reports/export/{export_id}/download"): "row",
+    ("post", "/api/v1/tenants/{tenant_id}/reports/export/{export_id}/cancel/"): "row",
+    ("post", "/api/v1/tenants/{tenant_id}/reports/takeouts"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/reports/takeouts/{takeout_id}/"): "row",
+    ("post", "/api/v1/tenants/{tenant_id}/products/{product_id}/price-event/"): "row",
+    ("get", "/api/v1/tenants/{tenant_id}/products/{product_id}/price-anomalies/"): "row",
+    ("get", "/api/v1/tenants/{tenant_id}/orders/search"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/audit/"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/keys/"): "tenant",
+    ("post", "/api/v1/tenants/{tenant_id}/keys/"): "tenant",
+    ("post", "/api/v1/tenants/{tenant_id}/keys/{key_id}/rotate/"): "row",
+    ("post", "/api/v1/tenants/{tenant_id}/keys/{key_id}/revoke/"): "row",
+    ("get", "/api/v1/tenants/{tenant_id}/webhooks/"): "tenant",
+    ("post", "/api/v1/tenants/{tenant_id}/webhooks/"): "tenant",
+    ("get", f"{ENDPOINT}/"): "row",
+    ("patch", f"{ENDPOINT}/"): "row",
+    ("delete", f"{ENDPOINT}/"): "row",
+    ("post", f"{ENDPOINT}/rotate/"): "row",
+    ("post", f"{ENDPOINT}/test/"): "row",
+    ("post", f"{ENDPOINT}/replay/"): "row",
+    ("get", f"{ENDPOINT}/deliveries/"): "row",
+    ("post", f"{ENDPOINT}/deliveries/{{delivery_id}}/replay/"): "row",
+    **{("get", f"/api/v1/tenants/{{tenant_id}}/{name}/"): "tenant" for name in TABLES},
+    **{("get", f"/api/v1/tenants/{{tenant_id}}/{name}/{{row_id}}/"): "row" for name in TABLES},
+    ("get", "/api/v1/operator/tenants/"): "operator",
+    ("post", "/api/v1/operator/tenants/"): "operator",
+    ("get", "/api/v1/operator/tenants/{tenant_id}/"): "operator",
+    ("patch", "/api/v1/operator/tenants/{tenant_id}/"): "operator",
+    ("post", "/api/v1/operator/tenants/{tenant_id}/suspend/"): "operator",
+    ("post", "/api/v1/operator/tenants/{tenant_id}/resume/"): "operator",
+    ("post", "/api/v1/operator/tenants/{tenant_id}/takeouts/"): "operator",
+    ("get", "/api/v1/operator/tenants/{tenant_id}/takeouts/{takeout_id}/"): "operator",
+    (
+        "get",
+        "/api/v1/operator/tenants/{tenant_id}/takeouts/{takeout_id}/{export_id}/download",
+    ): "operator",
+    ("post", "/api/v1/operator/tenants/{tenant_id}/erase/"): "operator",
+    ("get", "/api/v1/operator/erasures/"): "operator",
+    ("get", "/api/v1/operator/erasures/{erasure_id}/"): "operator",
 }
+_IDS = (
+    *("{product_id}", "{export_id}", "{row_id}", "{endpoint_id}", "{delivery_id}", "{key_id}"),
+    *("{takeout_id}", "{erasure_id}"),
+)
 # Pages for people, and the document itself.
 PAGES = {
     "/",
@@ -53,8 +112,8 @@ PAGES = {
 # Pages of `/admin/`: all but the first two need a login, which test_admin.py holds to this table.
 _OF_A_ROW = [f"{{object_id}}/{page}" for page in ("", "history/", "delete/", "change/")]
 _MODELS = (
-    *("auth/group", "auth/user", "core/job", "ingestions/chunk", "ingestions/upload"),
-    *("tenants/apikey", "tenants/tenant"),
+    *("auth/group", "auth/user", "core/job", "exports/export", "ingestions/chunk"),
+    *("ingestions/upload", "tenants/apikey", "tenants/tenant"),
 )
 ADMIN = {
     "/admin",
@@ -106,9 +165,13 @@ def routes_of(running: Service) -> set[str]:
     return {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route) for route in plain}
 
 
-def call(running: Service, operation: tuple[str, str], token: str, **headers: str):
+def call(running: Service, operation: tuple[str, str], name: str, **headers: str):
+    """`name` is that of what the operation is about, an upload's token or a tenant's id."""
     method, path = operation
-    return running.request(method.upper(), path.replace(TOKEN, token), headers=headers)
+    path = path.replace(TOKEN, name).replace(TENANT, name)
+    for key in _IDS:
+        path = path.replace(key, NOBODYS)
+    return running.request(method.upper(), path, headers=headers)
 
 
 def assert_unauthenticated(response) -> None:
@@ -128,6 +191,8 @@ def assert_closed_without_a_key(merchant: Merchant) -> None:
     token = merchant.open_upload()
     for operation in needing("key", "token"):
         assert_unauthenticated(call(merchant.service, operation, token))
+    for operation in needing("tenant", "row", "operator"):
+        assert_unauthenticated(call(merchant.service, operation, str(merchant.tenant)))
 
 
 def test_every_operation_is_in_the_table_and_every_route_is_an_operation(running_service):
@@ -174,11 +239,23 @@ def test_a_key_is_accepted_as_a_bearer_token_too(running_service, shop):
         )
 
 
-def test_a_revoked_key_is_refused(running_service):
+def test_a_key_is_told_its_own_tenant(merchant, stranger):
+    for caller in (merchant, stranger):
+        answer = caller.request("GET", "/whoami/")
+        assert (answer.status_code, answer.json()["tenant_id"]) == (200, str(caller.tenant))
+
+
+def test_a_revoked_key_is_refused_within_a_second_however_busy_it_is(running_service):
     leaver = running_service.add_tenant()
-    assert list_uploads(running_service, leaver.key).status_code == 200
+    with ThreadPoolExecutor(4) as pool:  # until every process knows the key
+        answers = pool.map(lambda _: list_uploads(running_service, leaver.key), range(40))
+        assert {answer.status_code for answer in answers} == {200}
     revoke(running_service, leaver.key.removeprefix("api_key_"))
-    assert_unauthenticated(list_uploads(running_service, leaver.key))
+    ended = time.monotonic() + 1.0
+    while time.monotonic() < ended:
+        list_uploads(running_service, leaver.key)
+    for _ in range(20):
+        assert_unauthenticated(list_uploads(running_service, leaver.key))
 
 
 def revoke(running: Service, key_id: str) -> None:
@@ -207,13 +284,17 @@ def test_the_stored_hash_of_a_key_and_the_hash_of_tenants_csv_are_no_keys(shop):
 def production(tmp_path_factory) -> Service:
     """A service as it is run for real: no demo keys."""
     home = tmp_path_factory.mktemp("production")
-    real = {
+    with service.running(home, **as_in_production()) as opened:
+        yield opened
+
+
+def as_in_production() -> dict[str, str]:
+    """The least that a service needs to be told there."""
+    return {
         "HEADRACE_ENV": "production",
         "DJANGO_SECRET_KEY": uuid4().hex * 2,
         "ALLOWED_HOSTS": "127.0.0.1",
     }
-    with service.running(home, **real) as opened:
-        yield opened
 
 
 def tenants_csv(path: Path, *tenants: str) -> Path:
@@ -253,8 +334,27 @@ def test_in_production_a_real_key_is_minted_shown_once_and_kept_to_its_owner(pro
     for text in (stored[0][0], digest_of_demo_key(one), f"api_key_{one}", *mistyped(shown[0])):
         assert_unauthenticated(list_uploads(production, text))
     revoke(production, stored[0][1])
+    time.sleep(1)
     assert_unauthenticated(list_uploads(production, shown[0]))
     assert list_uploads(production, more[0]).status_code == 200
+
+
+def test_in_production_no_key_follows_from_the_id_of_a_tenant(production):
+    tenant = production.add_tenant().tenant
+    for name in (str(tenant), tenant.hex):
+        for text in (name, f"api_key_{name}", f"hr_{name}", digest_of_demo_key(name)):
+            assert_unauthenticated(list_uploads(production, text))
+
+
+def test_a_wrong_secret_never_passes_on_the_heels_of_the_right_one(production, tmp_path):
+    path = tenants_csv(tmp_path / "tenants.csv", str(uuid4()))
+    (key,) = keys_in(production.manage("load_tenants", "--file", path).stdout)
+    head, secret, _ = key.rsplit("_", 2)
+    wrong = f"{head}_{secret[:-1]}{'a' if secret[-1] != 'a' else 'b'}"
+    wrong = f"{wrong}_{zlib.crc32(wrong.encode()):08x}"  # only the database can tell
+    for _ in range(20):
+        assert list_uploads(production, key).status_code == 200
+        assert_unauthenticated(list_uploads(production, wrong))
 
 
 def mistyped(key: str) -> list[str]:
@@ -287,17 +387,28 @@ def test_anothers_upload_is_as_absent_as_one_that_never_was(running_service, mer
         assert_same_absence(theirs, nobodys)
 
 
+def test_the_address_of_another_tenant_is_as_absent_as_one_of_nobody(merchant, stranger):
+    for method, path in needing("tenant", "row"):
+        own = call_as(merchant, method, path, str(merchant.tenant))
+        is_of_a_row = OPERATIONS[method, path] == "row"
+        assert own.status_code in ((400, 404) if is_of_a_row else (200, 202, 400)), own.text
+        theirs, nobodys = (
+            call_as(stranger, method, path, str(tenant)) for tenant in (merchant.tenant, uuid4())
+        )
+        assert_same_absence(theirs, nobodys)
+
+
 def call_as(caller: Merchant, method: str, path: str, token: str):
     return call(caller.service, (method, path), token, **{"X-API-Key": caller.key})
 
 
-def assert_same_absence(one, other) -> None:
+def assert_same_absence(one, other, told_as: tuple[int, str] = (404, "not_found")) -> None:
     told = [
         (answer.status_code, answer.content, sorted({*answer.headers} - {"date"}))
         for answer in (one, other)
     ]
     assert told[0] == told[1]
-    assert (one.status_code, one.json()["code"]) == (404, "not_found")
+    assert (one.status_code, one.json()["code"]) == told_as
 
 
 def test_another_may_neither_join_an_upload_nor_continue_its_list(merchant, stranger):
@@ -308,7 +419,7 @@ def test_another_may_neither_join_an_upload_nor_continue_its_list(merchant, stra
         stranger.request("GET", "/ingest/sessions/", params={"cursor": t}) for t in (token, absent)
     ]
     assert_same_absence(*joined)
-    assert_same_absence(*listed)
+    assert_same_absence(*listed, told_as=(400, "invalid_request"))
     assert merchant.status(token)["files"]["received"] == 0
     assert stranger.request("GET", "/ingest/sessions/").json()["data"] == []
 

@@ -79,7 +79,9 @@ def test_a_server_is_told_of_the_tenants_first_and_then_accounts_for_every_line(
     result = upload(tmp_path, running_service.url, *flags, "--verbose")
     assert result.exit_code == 1, result.stderr  # some are rejected, on purpose
     sent = json.loads(result.stdout[json.JSONDecoder().raw_decode(result.stdout)[1] :])
-    told = Counter(entry["outcome"] for entry in truth.entries(tmp_path) if entry["outcome"])
+    told = Counter(entry["outcome"] for entry in truth.entries(tmp_path))
+    for as_if_untold in (None, "inserted"):  # a blank line, a price with a slipped point
+        del told[as_if_untold]
     outcomes = sent["totals"]["outcomes"]
     assert {name: outcomes[name] for name in told} == told
     assert outcomes["inserted"] == sent["totals"]["lines_received"] - told.total()

@@ -3,6 +3,6 @@
 from typing import Any
 
 from apps.core.entity_models import model_for
-from headrace.entities import ENTITIES
+from headrace.entities import TABLES
 
-MODELS: dict[str, Any] = {entity.name: model_for(entity) for entity in ENTITIES}
+MODELS: dict[str, Any] = {entity.name: model_for(entity) for entity in TABLES.values()}

@@ -15,4 +15,4 @@ class CoreConfig(AppConfig):
         jobs.HANDLERS[retention.CLEANUP] = jobs.Handler(retention.process, retention.give_up)
         jobs.SWEEPS.append(retention.sweep)
         retention.add_steps(retention.remove_idempotency_keys, retention.remove_jobs)
-        retention.add_steps(retention.remove_sessions)
+        retention.add_steps(retention.remove_sessions, retention.remove_rate_limits)

@@ -5,13 +5,13 @@ from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import setup_logging, worker_init, worker_ready
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
 from apps.core import logs
 
-app = Celery("headrace", include=["apps.core.tasks"])
+app = Celery("headrace", include=["apps.core.tasks", "apps.metrics.tasks"])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
 
@@ -22,6 +22,14 @@ def log_to_the_terminal_too(loglevel: int | str | None, **_: Any) -> None:
     terminal.setLevel(loglevel or logging.WARNING)
     terminal.setFormatter(logs.Redacting("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger().addHandler(terminal)
+
+
+@worker_init.connect
+def refuse_to_start(**_: Any) -> None:
+    """A worker of Celery starts under the same conditions as the server."""
+    from apps.core import readiness  # noqa: PLC0415 - the apps are loaded by now
+
+    readiness.refuse_to_start()
 
 
 @worker_ready.connect

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import django
 from django.conf import settings
-from django.db import DatabaseError, Error, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu.connection import Connection
+from redis import RedisError
 
 import headrace
-from apps.core import backlog, isolation, mariadb, partitions
+from apps.core import backlog, isolation, mariadb, partitions, readiness
 from apps.core.findings import Finding, budget
+from apps.core.redis_buckets import RedisBuckets
 
 log = logging.getLogger(__name__)
 OLDEST_POSTGRESQL = 150_000
@@ -32,8 +34,9 @@ class Diagnosis(NamedTuple):
 
 def examine() -> Diagnosis:
     """Look at everything; what needs the database only where it answers."""
-    findings = [_versions(), _environment(), _secret(), _demo_keys(), _metrics(), *_folders()]
-    findings += [_broker(), database := _database()]
+    findings = [_versions(), _environment(), _demo_keys(), _metrics(), *_folders()]
+    findings += readiness.of_settings()
+    findings += [_broker(), _call_limits(), database := _database()]
     if database.is_well:
         findings += _of_the_database()
     findings = [one._replace(advice="") if one.is_well else one for one in findings]
@@ -49,12 +52,6 @@ def _environment() -> Finding:
     name = settings.HEADRACE_ENV
     advice = "Set HEADRACE_ENV to development or production; anything else is development."
     return Finding("environment", name in ("development", "production"), name, advice)
-
-
-def _secret() -> Finding:
-    given = bool(os.environ.get("DJANGO_SECRET_KEY"))
-    source = "DJANGO_SECRET_KEY" if given else "HEADRACE_HOME/secret_key, made by the service"
-    return Finding("secret key", True, f"from {source}")
 
 
 def _demo_keys() -> Finding:
@@ -111,6 +108,18 @@ def _broker() -> Finding:
     return Finding("broker", True, found)
 
 
+def _call_limits() -> Finding:
+    if not settings.HEADRACE_REDIS_URL:
+        return Finding("call limits", True, "counted in the database")
+    try:
+        RedisBuckets(settings.HEADRACE_REDIS_URL).ping()
+    except RedisError:
+        log.warning("the Redis of HEADRACE_REDIS_URL cannot be reached", exc_info=True)
+        advice = "Start it or mend HEADRACE_REDIS_URL; until then the database counts calls."
+        return Finding("call limits", False, "Redis does not answer", advice)
+    return Finding("call limits", True, "counted in Redis")
+
+
 def _database() -> Finding:
     if connection.vendor != "sqlite":
         connection.settings_dict["OPTIONS"].setdefault("connect_timeout", 5)
@@ -152,7 +161,7 @@ def _of_the_database() -> list[Finding]:
 
 
 def _of_postgresql() -> list[Finding]:
-    return [_age(), _role(), _budget()]
+    return [_age(), *readiness.of_postgresql(), _budget()]
 
 
 def _of_mariadb() -> list[Finding]:
@@ -178,24 +187,6 @@ def _age() -> Finding:
         number = int(cursor.fetchone()[0])
     advice = "Move to PostgreSQL 15 or later."
     return Finding("server version", number >= OLDEST_POSTGRESQL, str(number // 10_000), advice)
-
-
-def _role() -> Finding:
-    """Entered as the service does, so that what it may do is what is looked at."""
-    name = settings.HEADRACE_DB_ROLE
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
-            )
-            [is_mighty] = cursor.fetchone()
-    except DatabaseError:
-        log.warning("the serving role cannot be entered", exc_info=True)
-        advice = "Run `manage.py migrate`, or what `manage.py create_roles --sql` prints."
-        return Finding("serving role", False, f"{name} cannot be entered", advice)
-    found = "passes" if is_mighty else "is bound by"
-    advice = f"Take SUPERUSER and BYPASSRLS from {name}, or name another role in HEADRACE_DB_ROLE."
-    return Finding("serving role", not is_mighty, f"{name} {found} row-level security", advice)
 
 
 def _partitions() -> Finding:

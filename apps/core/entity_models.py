@@ -27,11 +27,15 @@ class TenantManager(models.Manager[Any]):
 
 
 class ScaledDecimalField(models.DecimalField):
-    """An exact decimal; on SQLite, whose decimals are floats, an integer of smallest units."""
+    """An exact decimal; on SQLite, whose decimals are floats, an integer of smallest units, or its
+    digits as a blob where it is larger than integers are there.
+    """
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if value is None or connection.vendor != "sqlite":
             return value
+        if isinstance(value, bytes):
+            value = value.decode()
         return self.to_python(value).scaleb(-self.decimal_places)
 
     def get_db_converters(self, connection: Any) -> list[Any]:
@@ -65,7 +69,7 @@ def model_for(entity: Entity) -> type[models.Model]:
         "__doc__": entity.about,
         "pk": models.CompositePrimaryKey(TENANT, entity.key),
         TENANT: models.UUIDField(),
-        **{field.name: _model_field(field) for field in entity.fields},
+        **{field.name: _model_field(field) for field in entity.columns},
         SEQUENCE: models.BigIntegerField(editable=False),
         "objects": TenantManager(),
         "Meta": type("Meta", (), {"managed": False, "db_table": entity.name}),

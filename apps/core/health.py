@@ -13,7 +13,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.core import dialect
+from apps.core import dialect, headers
 from apps.core.problems import Problem
 
 
@@ -46,7 +46,9 @@ def ready(request: Request) -> Response:
 @csrf_exempt  # it changes nothing, whatever the method
 def home(request: HttpRequest) -> HttpResponse:
     """Where to go from here."""
-    return HttpResponse(_HOME, content_type="text/html; charset=utf-8")
+    response = HttpResponse(_HOME, content_type="text/html; charset=utf-8")
+    response["Content-Security-Policy"] = _POLICY
+    return response
 
 
 _HOME = """<!doctype html>
@@ -60,3 +62,4 @@ line. The service is running.</p><ul>
 <li><a href="/health/ready">Health</a></li>
 <li><a href="/admin/">Administration</a></li></ul></body></html>
 """
+_POLICY = headers.with_own_styles(_HOME)

@@ -29,6 +29,21 @@ class Answer(NamedTuple):
     replayed: bool = False
 
 
+class Kept(NamedTuple):
+    """A stored answer and the fingerprint of the request that had it."""
+
+    fingerprint: str
+    status: int
+    body: str
+    location: str
+
+    def answer(self, print_: str) -> Answer:
+        """The answer to the same request again. Raises Problem for another one."""
+        if self.fingerprint != print_:
+            raise Problem("idempotency_mismatch", "Use a new key for a new request.")
+        return Answer(self.status, self.body, self.location, replayed=True)
+
+
 class Key(NamedTuple):
     """A caller's key within a tenant and a kind of request."""
 
@@ -74,14 +89,18 @@ def keep(key: Key, print_: str, answer: Answer) -> None:
     )
 
 
+def kept(key: Key) -> Kept | None:
+    """What is stored for the key."""
+    row = _rows(key).values_list(*Kept._fields).first()
+    return Kept(*row) if row else None
+
+
 def replay(key: Key, print_: str) -> Answer:
     """The stored answer. Raises Problem for another request, or if there is none after all."""
-    row = _rows(key).first()
-    if row is None:
+    found = kept(key)
+    if found is None:
         raise Problem("idempotency_in_flight", "Send the same request again in a moment.")
-    if row.fingerprint != print_:
-        raise Problem("idempotency_mismatch", "Use a new key for a new request.")
-    return Answer(row.status, row.body, row.location, replayed=True)
+    return found.answer(print_)
 
 
 def _rows(key: Key, *, live: bool = True) -> QuerySet[IdempotencyKey]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from apps.audit import services as audit
+from apps.audit.models import Action
 from apps.core import jobs
 from apps.core.models import Job, JobState
 from headrace.pipeline.errors import FailureCode, Permanent
@@ -19,7 +21,13 @@ def retry(job: Job) -> str:
         raise NothingChanged(f"it is {job.state}; only {', '.join(BROKEN)} jobs are retried")
     if not _again(job):
         raise NothingChanged("its subject is queued, or has ended well, since")
+    _record(job, "retry")
     return "its subject is queued again"
+
+
+def _record(job: Job, done: str) -> None:
+    """In the log of the job's tenant; the service's own have that of nobody."""
+    audit.record(job.tenant_id, Action.JOB_CHANGED, job.subject, kind=job.kind, done=done)
 
 
 def _handler(job: Job) -> jobs.Handler:
@@ -43,6 +51,7 @@ def quarantine(job: Job) -> str:
     reason = Permanent(FailureCode.QUARANTINED, "an operator took the job out")
     with jobs.heartbeat(lease):
         handler.give_up(lease, reason)
+    _record(job, "quarantine")
     return "it is quarantined and its subject has ended"
 
 
@@ -50,6 +59,7 @@ def release(job: Job) -> str:
     """End the lease of a running job, for the next worker that looks. Raises NothingChanged."""
     if not jobs.expire(job):
         raise NothingChanged(f"it is {job.state} without a live lease, or has moved since")
+    _record(job, "release")
     return "its lease has ended; any worker takes it now"
 
 

@@ -48,6 +48,23 @@ def tenant_transaction(tenant: UUID) -> Iterator[None]:
 
 
 @contextmanager
+def tenant_statements(tenant: UUID) -> Iterator[None]:
+    """For a transaction that is begun and ended by statements past Django, the first of which must
+    be `binding(tenant)`: managers take the tenant for the current one.
+
+    Only where that binding ends with the transaction, as on PostgreSQL.
+    """
+    assert not dialect.current().unbind_statement
+    with _context(_tenant, tenant.hex):
+        yield
+
+
+def binding(tenant: UUID) -> str:
+    """The statement that binds a transaction to the tenant."""
+    return dialect.current().bind_statement(UUID(str(tenant)))
+
+
+@contextmanager
 def tenant_reading(tenant: UUID) -> Iterator[None]:
     """Reads of this tenant's rows, also inside a transaction of the same tenant.
 
@@ -65,6 +82,26 @@ def tenant_reading(tenant: UUID) -> Iterator[None]:
 
 
 @contextmanager
+def tenant_part(tenant: UUID) -> Iterator[None]:
+    """Rows of this tenant beside control rows: inside a transaction that is bound to the tenant, or
+    to nobody and is bound for this part; or in a transaction of its own. Raises NoTenant inside of
+    one that is bound to somebody else.
+    """
+    bound = _tenant.get()
+    if bound not in (None, tenant.hex):
+        raise NoTenant("this transaction is of another tenant, or of the owner")
+    if not connection.in_atomic_block:
+        with tenant_transaction(tenant):
+            yield
+    elif bound is not None:
+        yield
+    else:
+        with _bound(tenant):
+            yield
+        _tell(dialect.current().unbind_early_statement)
+
+
+@contextmanager
 def as_owner() -> Iterator[None]:
     """Act as the database's owner: for migrations and roles, in a process of their own."""
     connection.close()
@@ -75,15 +112,15 @@ def as_owner() -> Iterator[None]:
 
 @contextmanager
 def _bound(tenant: UUID) -> Iterator[None]:
-    database = dialect.current()
-    _tell(database.bind_statement(UUID(str(tenant))))
+    unbinding = dialect.current().unbind_statement
+    _tell(binding(tenant))
     try:
         with _context(_tenant, tenant.hex):
             yield
     except BaseException:
-        _unbind_broken(database.unbind_statement)
+        _unbind_broken(unbinding)
         raise
-    _tell(database.unbind_statement)
+    _tell(unbinding)
 
 
 def _tell(statement: str) -> None:

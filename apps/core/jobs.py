@@ -42,6 +42,7 @@ class Handler(NamedTuple):
     run: "Callable[[Lease], None]"
     give_up: "Callable[[Lease, Permanent], None]"
     retry: Callable[[UUID], bool] | None = None  # queue a broken subject again; False: it is not
+    is_whole: bool = False  # one claim from its beginning to its end, with interludes for others
 
 
 HANDLERS: dict[str, Handler] = {}
@@ -64,10 +65,18 @@ def enqueue(
     transaction.on_commit(partial(doorbell.ring, job.pk), robust=True)
 
 
-def enqueue_once(kind: str, subject: UUID, tenant: UUID) -> None:
+def enqueue_once(
+    kind: str,
+    subject: UUID,
+    tenant: UUID,
+    *,
+    group: UUID | None = None,
+    rank: int = 0,
+    priority: Priority = Priority.NORMAL,
+) -> None:
     """Queue a job unless one of its kind already waits for the subject."""
     if not Job.objects.filter(kind=kind, subject=subject, state=JobState.QUEUED).exists():
-        enqueue(kind, subject, tenant)
+        enqueue(kind, subject, tenant, group=group, rank=rank, priority=priority)
 
 
 @dataclass
@@ -110,6 +119,10 @@ class Lease:
     def give_back(self) -> None:
         """Progress was made: the job goes on when it is claimed again."""
         self._update(attempts=0, troubles=0, error="", **self._queued_in(0))
+
+    def put_off(self, seconds: float) -> None:
+        """Have the job claimed again after so many seconds: its time has not come."""
+        self._update(attempts=0, troubles=0, error="", **self._queued_in(seconds))
 
     def release(self, seconds: float, error: str, *, is_passing: bool) -> None:
         """Have the job tried again after so many seconds.
@@ -157,13 +170,17 @@ class Claims:
     """Claims of one worker, fair between tenants.
 
     First the tenant that has the fewest jobs running, then the one that this worker served
-    longest ago, then the one that waits longest.
+    longest ago, then the one that waits longest. Of a tenant's jobs, those that are whole and the
+    others take turns: neither waits for all that was queued before, nor for a long file's end.
+
+    `chosen` says which jobs may be claimed at all.
     """
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, chosen: Q | None = None) -> None:
         self._worker = worker
+        self._chosen = chosen or Q()
         self._turn = count(1)
-        self._served: dict[UUID, int] = {}
+        self._served: dict[UUID | tuple[UUID, bool], int] = {}
 
     def next(self) -> Lease | None:
         """Claim a job; None if nothing can run now."""
@@ -171,24 +188,26 @@ class Claims:
             job = Job.objects.get(pk=candidate)
             lease = self._take(job)
             if lease is not None:
-                self._served[job.tenant_id] = next(self._turn)
+                place = (job.tenant_id, job.kind in whole_kinds())
+                self._served[job.tenant_id] = self._served[place] = next(self._turn)
                 return lease
         return None
 
     def _candidates(self) -> list[int]:
-        """The oldest runnable job of each tenant and priority, the fairest choice first."""
-        waiting = runnable().values("priority", "tenant_id").annotate(oldest=Min("id"))
-        busy = dict(running().values_list("tenant_id").annotate(Count("id")))
+        """The oldest runnable job of each priority, tenant and kind, the fairest choice first."""
+        found = runnable().filter(self._chosen).values_list("priority", "tenant_id", "kind")
+        busy, whole = dict(running().values_list("tenant_id").annotate(Count("id"))), whole_kinds()
         ordered = sorted(
-            waiting,
-            key=lambda row: (
-                row["priority"],
-                busy.get(row["tenant_id"], 0),
-                self._served.get(row["tenant_id"], 0),
-                row["oldest"],
-            ),
+            (
+                priority,
+                busy.get(tenant, 0),
+                self._served.get(tenant, 0),
+                self._served.get((tenant, kind in whole), 0),
+                oldest,
+            )
+            for priority, tenant, kind, oldest in found.annotate(Min("id"))
         )
-        return [row["oldest"] for row in ordered]
+        return [oldest for *_, oldest in ordered]
 
     def _take(self, job: Job) -> Lease | None:
         # Looked at again in the update: since it was found the job may have been claimed, ended
@@ -252,6 +271,19 @@ def requeue(job: Job) -> bool:
     )
 
 
+def stop_all(tenant: UUID, reason: str) -> None:
+    """End the tenant's jobs, as part of the caller's transaction. Who holds one has lost it: it
+    finds out at the fence, and has no effect any more.
+    """
+    Job.objects.filter(tenant_id=tenant, state__in=ACTIVE).update(
+        state=JobState.CANCELLED,
+        epoch=F("epoch") + 1,
+        ended_at=Now(),
+        lease_expires=None,
+        error=reason,
+    )
+
+
 def runnable() -> QuerySet[Job]:
     """Jobs that could be claimed now."""
     ahead = Job.objects.filter(group=OuterRef("group"), rank__lt=OuterRef("rank"), state__in=ACTIVE)
@@ -267,14 +299,32 @@ def overdue(limit: int) -> list[int]:
 
 def freed_by(lease: Lease, limit: int) -> list[int]:
     """Some jobs that waited for the lease's job to end, and do not any more."""
-    group = Job.objects.filter(pk=lease.job).values("group", "rank")
-    behind = runnable().filter(group=group.values("group"), rank__gt=group.values("rank"))
+    own = Job.objects.filter(pk=lease.job)
+    behind = runnable().filter(group=own.values("group")[:1], rank__gt=own.values("rank")[:1])
     return list(behind.order_by("id").values_list("pk", flat=True)[:limit])
 
 
 def waiting(limit: int) -> list[int]:
     """Some jobs that could be claimed now, the oldest first."""
     return list(runnable().order_by("priority", "id").values_list("pk", flat=True)[:limit])
+
+
+def whole_kinds() -> set[str]:
+    """The kinds of jobs that cannot give their claim back."""
+    return {kind for kind, handler in HANDLERS.items() if handler.is_whole}
+
+
+def left_waiting(seconds: float) -> Q:
+    """Jobs for an interlude: not those that can wait, nor whole ones, and only what no worker
+    has taken for so many seconds: where others are free they are quicker.
+    """
+    is_urgent = Q(priority__lt=Priority.LOW, run_after__lte=_in(-seconds))
+    return is_urgent & ~Q(kind__in=whole_kinds())
+
+
+def is_urgent_work_waiting() -> bool:
+    """Whether a job could be claimed now that comes before those of low priority."""
+    return runnable().filter(priority__lt=Priority.LOW).exists()
 
 
 def running() -> QuerySet[Job]:

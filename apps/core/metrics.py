@@ -101,6 +101,11 @@ RETRIES = Counter(
 LEASES_LOST = Counter(
     "headrace_leases_lost_total", "Jobs that another worker took over while they ran", ["kind"]
 )
+WEBHOOKS = Counter(
+    "headrace_webhook_attempts_total",
+    "Webhooks sent, by what came of it: `taken`, or an error of docs/webhooks.md",
+    ["result"],
+)
 JOBS = Reading("headrace_jobs", "Jobs that have not ended", ("kind", "state"))
 QUEUE_LAG = Reading(
     "headrace_queue_lag_seconds", "How long the oldest job that could be claimed now has waited"

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse
 
-from apps.core import logs
+from apps.core import logs, origins
 from apps.core.pacing import BLOCK, Pace
 from apps.core.problems import Problem
 
@@ -24,9 +24,13 @@ class RequestId:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        given = request.headers.get("X-Request-Id", "")
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = given if _ACCEPTABLE.fullmatch(given) else uuid4().hex
-        with logs.context(request_id=request_id, method=request.method, path=request.path):
+        request.META[origins.REQUEST_ID] = request_id
+        with (
+            logs.context(request_id=request_id, method=request.method, path=request.path),
+            origins.of_request(request),
+        ):
             began = time.perf_counter()
             response = self._get_response(request)
             _log_access(request, response, time.perf_counter() - began)
@@ -49,12 +53,13 @@ class ReadToTheEnd:
     """Reads what a refused request still sends, up to DRAINED bytes or for some seconds.
 
     A connection that is closed on unread bytes is reset, and the sender may never see the answer.
-    Where there are too many bodies already, only what has come is read.
+    Of who may not call, and where there are too many bodies already, only what has come is read.
     """
 
     DRAINED = 32 << 20
     SECONDS = 2.0
-    SECONDS_WHEN_BUSY = 0.2
+    SHORTLY = 0.2
+    SHORTLY_READ = (401, 403, 429, 503)
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -62,8 +67,8 @@ class ReadToTheEnd:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if response.status_code >= 400 and request.method in ("POST", "PUT", "PATCH"):
-            is_busy = response.status_code == 503
-            self._drain(request, self.SECONDS_WHEN_BUSY if is_busy else self.SECONDS)
+            is_short = response.status_code in self.SHORTLY_READ
+            self._drain(request, self.SHORTLY if is_short else self.SECONDS)
         return response
 
     def _drain(self, request: HttpRequest, seconds: float) -> None:

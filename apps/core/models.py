@@ -1,4 +1,4 @@
-"""The service's own rows that every app uses: jobs and idempotency keys."""
+"""The service's own rows that every app uses: jobs, idempotency keys, buckets of quotas."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -80,3 +80,21 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
+
+
+class RateLimit(models.Model):
+    """A bucket of `apps.core.buckets`: `full_at` is the database's time in microseconds.
+
+    `table_buckets` has the SQL that moves it.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "product_id")
+    tenant_id = models.UUIDField()
+    product_id = models.UUIDField(help_text="zeros for all calls of the tenant")
+    full_at = models.BigIntegerField()  # without an index, so that PostgreSQL updates in place
+
+    class Meta:
+        db_table = "rate_limits"
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} {self.product_id}"

@@ -13,8 +13,9 @@ from django.db.migrations.state import ModelState, ProjectState
 
 from apps.core import dialect, partitions
 from apps.core.entity_models import model_name
-from headrace.entities import BY_NAME
+from headrace.entities import TABLES
 from headrace.pipeline import dialects
+from headrace.pipeline.dialects import tables
 from headrace.schema import Entity
 
 
@@ -36,7 +37,7 @@ class AlignTable(Operation):
         return (type(self).__name__, [self.entity], {})
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        registered = apps.get_model(app_label, model_name(BY_NAME[self.entity]))
+        registered = apps.get_model(app_label, model_name(TABLES[self.entity]))
         model = ModelState.from_model(registered)
         if (app_label, model.name_lower) in state.models:
             state.remove_model(app_label, model.name_lower)
@@ -49,7 +50,7 @@ class AlignTable(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        for statement in _missing(schema_editor.connection, BY_NAME[self.entity]):
+        for statement in _missing(schema_editor.connection, TABLES[self.entity]):
             schema_editor.execute(statement, params=None)
 
     def database_backwards(
@@ -59,7 +60,7 @@ class AlignTable(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        schema_editor.execute(f"DROP TABLE IF EXISTS {BY_NAME[self.entity].name}")
+        schema_editor.execute(f"DROP TABLE IF EXISTS {TABLES[self.entity].name}")
 
     def describe(self) -> str:
         return f"Align table {self.entity} with its declaration"
@@ -76,7 +77,7 @@ def _missing(connection: Any, entity: Entity) -> list[str]:
         indexes = inspector.get_constraints(cursor, entity.name)
     additions = [
         database.column_statement(entity, name)
-        for name in entity.field_names
+        for name in (column.name for column in entity.columns)
         if name not in columns
     ]
     additions += [
@@ -87,8 +88,8 @@ def _missing(connection: Any, entity: Entity) -> list[str]:
     return additions + database.setting_statements(entity)
 
 
-class GuardTable(Operation):
-    """Bind a table of ours that has a `tenant_id` to the transaction's tenant."""
+class _Addition(Operation):
+    """What is added to one table that the models' state knows nothing of, by SQL of the dialect."""
 
     reversible = True
 
@@ -99,7 +100,7 @@ class GuardTable(Operation):
         return (type(self).__name__, [self.table], {})
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Guards are not part of the models' state."""
+        """The state does not change."""
 
     def database_forwards(
         self,
@@ -108,8 +109,7 @@ class GuardTable(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        database = dialect.current(schema_editor.connection.alias)
-        for statement in database.guard_statements(self.table):
+        for statement in self._statements(schema_editor.connection):
             schema_editor.execute(statement, params=None)
 
     def database_backwards(
@@ -119,7 +119,79 @@ class GuardTable(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """The table goes with its model, and its guards with it."""
+        """It goes with its table, or stays where nothing asks for it."""
+
+    def _statements(self, connection: Any) -> list[str]:
+        raise NotImplementedError
+
+
+class MakeDayTable(_Addition):
+    """Make the table in which promotion lists days whose rows have changed."""
+
+    def describe(self) -> str:
+        return f"Make table {self.table}"
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        schema_editor.execute(f"DROP TABLE IF EXISTS {self.table}")
+
+    def _statements(self, connection: Any) -> list[str]:
+        """Where DDL commits by itself a table that is there may still lack its guards."""
+        with connection.cursor() as cursor:
+            is_there = self.table in connection.introspection.table_names(cursor)
+        if is_there and connection.features.can_rollback_ddl:
+            return []
+        return dialect.current(connection.alias).day_table_statements(self.table)
+
+
+class NumberMovements(_Addition):
+    """Give an older table of movements its numbers and levels; a new one has them."""
+
+    def describe(self) -> str:
+        return f"Number the movements of {self.table}"
+
+    def _statements(self, connection: Any) -> list[str]:
+        entity = TABLES[self.table]
+        with connection.cursor() as cursor:
+            keys = connection.introspection.get_constraints(cursor, entity.name)
+        if tables.number_key(entity) in keys:
+            return []
+        return dialect.current(connection.alias).numbering_statements(entity)
+
+
+class DropIndexes(_Addition):
+    """Drop indexes of an older table that are declared no longer; a new one has none of them.
+
+    Those that replace them must be there before: a reference may need one.
+    """
+
+    def __init__(self, table: str, *names: str) -> None:
+        super().__init__(table)
+        self.names = names
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return (type(self).__name__, [self.table, *self.names], {})
+
+    def describe(self) -> str:
+        return f"Drop {', '.join(self.names)}"
+
+    def _statements(self, connection: Any) -> list[str]:
+        with connection.cursor() as cursor:
+            there = connection.introspection.get_constraints(cursor, self.table)
+        database = dialect.current(connection.alias)
+        return [database.index_removal(self.table, name) for name in self.names if name in there]
+
+
+class GuardTable(_Addition):
+    """Bind a table of ours that has a `tenant_id` to the transaction's tenant."""
 
     def describe(self) -> str:
         return f"Guard table {self.table} by tenant"
+
+    def _statements(self, connection: Any) -> list[str]:
+        return dialect.current(connection.alias).guard_statements(self.table)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.response import Http404
@@ -17,26 +17,50 @@ log = logging.getLogger(__name__)
 # code → (HTTP status, title). docs/errors.md is generated from it.
 PROBLEMS: Mapping[str, tuple[int, str]] = {
     "invalid_request": (400, "The request cannot be understood"),
+    "invalid_value": (400, "A value is not acceptable"),
+    "too_broad": (400, "Rows were looked for too long"),
     "idempotency_key_required": (400, "An Idempotency-Key header is required"),
     "empty_file": (400, "The file is empty"),
+    "corrupt": (400, "The file is damaged or cut short"),
+    "bad_array": (400, "The JSON array is broken"),
     "unknown_entity": (400, "The record type cannot be told"),
+    "address_refused": (400, "The address may not be called"),
     "unauthenticated": (401, "A valid API key is required"),
     "forbidden": (403, "The key may not do this"),
+    "wrong_scope": (403, "The key lacks the scope that this needs"),
+    "suspended": (403, "The tenant is suspended"),
+    "read_only": (403, "The tenant may only read"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "idempotency_in_flight": (409, "The first request with this key is still running"),
+    "price_changed": (409, "The product has another price"),
+    "cursor_outdated": (409, "The pages have changed since the last one"),
+    "endpoint_disabled": (409, "The endpoint is disabled"),
+    "too_many": (409, "There are as many of them as there may be"),
+    "not_ready": (409, "There is nothing to download yet"),
     "gone": (410, "It is not kept any longer"),
     "too_slow": (408, "The body comes too slowly"),
+    "tenant_exists": (409, "There is a tenant with this id"),
+    "not_suspended": (409, "The tenant must be suspended first"),
+    "being_erased": (409, "The tenant is being erased"),
+    "key_ended": (409, "The key has ended, or has a successor"),
+    "last_admin_key": (409, "The tenant would have no key left that can make one"),
+    "too_many_keys": (409, "The tenant has as many keys as it may"),
     "upload_closed": (409, "The upload takes no more files"),
+    "uri_too_long": (414, "The address is too long"),
     "too_large": (413, "The file is too large"),
     "unsupported_format": (415, "The format is not supported"),
     "range_not_satisfiable": (416, "The range begins behind the end"),
     "idempotency_mismatch": (422, "The key was used for another request"),
     "queue_full": (429, "Too much of yours is waiting already"),
+    "too_many_bad_keys": (429, "Too many bad keys came from this address"),
+    "quota-exceeded": (429, "Too many calls in a minute"),
+    "row_quota": (429, "Too many rows on one day"),
     "internal": (500, "An error of ours"),
     "unavailable": (503, "The service cannot do this right now"),
     "busy": (503, "Too many bodies are coming in at once"),
     "store_full": (507, "There is no room for the file"),
+    "storage_quota": (507, "The tenant keeps as much as it may"),
 }
 
 
@@ -47,11 +71,14 @@ RETRY_AFTER: Mapping[str, int] = {
     "unavailable": 1,
     "busy": 1,
     "store_full": 30,
+    "storage_quota": 3_600,
 }
 
 
 class Problem(Exception):
     """An answer with a code of the catalogue; `detail` says what to do next."""
+
+    headers: Mapping[str, str] = {}
 
     def __init__(self, code: str, detail: str, **extra: Any) -> None:
         super().__init__(detail)
@@ -61,15 +88,25 @@ class Problem(Exception):
 
 
 def body(code: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """What an answer says. It may quote any text: half of a surrogate pair becomes a `?`."""
     status, title = PROBLEMS[code]
     return {
         "type": f"urn:headrace:problem:{code}",
         "title": title,
         "status": status,
-        "detail": detail,
+        "detail": _writable(detail),
         "code": code,
-        **extra,
+        **{name: _writable(value) for name, value in extra.items()},
     }
+
+
+def _writable(value: Any) -> Any:
+    """The same as UTF-8 can spell it."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_writable(name): _writable(one) for name, one in value.items()}
+    return list(map(_writable, value)) if isinstance(value, list | tuple) else value
 
 
 def answer(error: Exception, context: Mapping[str, Any]) -> Response:
@@ -83,6 +120,9 @@ def answer(error: Exception, context: Mapping[str, Any]) -> Response:
         response["Content-Range"] = f"bytes */{extra['length']}"
     if code in RETRY_AFTER:
         response["Retry-After"] = str(RETRY_AFTER[code])
+    if isinstance(error, Problem):
+        for name, value in error.headers.items():
+            response[name] = value
     return response
 
 
@@ -106,6 +146,8 @@ def _explained(error: Exception) -> tuple[str, str, dict[str, Any]]:
             return "invalid_request", "The body ends too early, or comes too slowly.", {}
         case RequestDataTooBig():
             return "too_large", "Send less JSON at once.", {}
+        case SuspiciousOperation():  # too many parameters, or a Host that is not the service's
+            return "invalid_request", "Send fewer parameters, and a Host of this service.", {}
         case RecursionError():
             return "invalid_request", "Send JSON that is nested less deeply.", {}
         case OperationalError() | InterfaceError():
@@ -120,6 +162,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _plain(request, "not_found", "The OpenAPI document at /api/schema/ lists what there is.")
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler for what it finds suspicious before a view is asked."""
+    told = "Send a Host of this service (ALLOWED_HOSTS), and fewer parameters."
+    return _plain(request, "invalid_request", told)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler for exceptions outside of API views."""
     return _plain(request, "internal", "Try again; if it stays, report the request id.")
@@ -128,9 +176,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _plain(request: HttpRequest, code: str, detail: str) -> HttpResponse:
     content = body(code, detail)
     if request.path.startswith(PEOPLES):
-        page = _PAGE.format(title=content["title"], status=content["status"])
-        return HttpResponse(page, status=content["status"])
+        return page(code)
     return JsonResponse(content, status=content["status"], content_type="application/problem+json")
+
+
+def page(code: str) -> HttpResponse:
+    """The answer to a browser."""
+    status, title = PROBLEMS[code]
+    return HttpResponse(_PAGE.format(title=title, status=status), status=status)
 
 
 PEOPLES = "/admin/"  # where a browser asks, and gets a page

@@ -19,13 +19,14 @@ from django.db.models.functions import Now
 
 from apps.core import dialect, jobs
 from apps.core.jobs import ACTIVE, Lease
-from apps.core.models import IdempotencyKey, Job, JobState, Priority
+from apps.core.models import IdempotencyKey, Job, JobState, Priority, RateLimit
 from headrace.pipeline.errors import Permanent
 
 CLEANUP = "cleanup"
 NOBODY = UUID(int=0)
 SUBJECT = uuid5(NOBODY, CLEANUP)
 BATCH = 500  # rows; SQLite's write transactions stay near 10 ms
+IDLE_SECONDS = 3_600  # of a bucket; more than clocks differ
 
 Step = Callable[[Lease], bool]  #: does a batch; False once there was nothing to do
 STEPS: list[Step] = []
@@ -51,6 +52,11 @@ def sweep() -> None:
     late = own.filter(state=JobState.QUEUED, priority=Priority.LOW, created_at__lt=period)
     if late.exists():
         late.update(priority=Priority.NORMAL)
+
+
+def queue() -> None:
+    """Queue a cleanup unless one waits."""
+    jobs.enqueue_once(CLEANUP, SUBJECT, NOBODY, priority=Priority.LOW)
 
 
 def process(lease: Lease) -> None:
@@ -86,6 +92,21 @@ def remove_idempotency_keys(lease: Lease) -> bool:
     """Keys that replay no answer any longer."""
     cutoff = ago(hours=settings.HEADRACE_IDEMPOTENCY_HOURS)
     return remove(IdempotencyKey.objects.filter(created_at__lt=cutoff), lease)
+
+
+def remove_rate_limits(lease: Lease) -> bool:
+    """Buckets that have long been full: there is no difference to none."""
+    idle = RateLimit.objects.filter(full_at__lt=int((time.time() - IDLE_SECONDS) * 1e6))
+    if not idle.exists():
+        return False
+    with transaction.atomic(durable=True):
+        # Not those that a call is taking from: two who each wait for the other's locks are stuck.
+        free = idle.order_by("pk").select_for_update(skip_locked=True)
+        keys = list(free.values_list("pk", flat=True)[:BATCH])
+        rows = RateLimit.objects.filter(pk__in=keys)
+        rows._raw_delete(rows.db)
+        lease.fence()
+    return bool(keys)
 
 
 def remove_sessions(lease: Lease) -> bool:

@@ -4,10 +4,14 @@ The serving role owns nothing, is no superuser and cannot bypass row-level secur
 connection's own user becomes it with SET ROLE.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.conf import settings
 from django.db import connection, transaction
 
-from headrace.entities import ENTITIES
+from apps.audit import guards
+from headrace.entities import TABLES
 from headrace.schema import Entity
 
 
@@ -32,6 +36,7 @@ def statements() -> list[str]:
         f"GRANT USAGE ON SCHEMA public TO {role}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
         _revocation(),
+        *guards.grants(role),
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
         _analyze_function(),
         "REVOKE ALL ON FUNCTION headrace_analyze(text) FROM PUBLIC",
@@ -87,7 +92,7 @@ def _analyze_function() -> str:
     """
     cases = "\n".join(
         f"        WHEN '{entity.name}' THEN '{', '.join(_joined_columns(entity))}'"
-        for entity in ENTITIES
+        for entity in TABLES.values()
     )
     return f"""
 CREATE OR REPLACE FUNCTION headrace_analyze(target text) RETURNS void
@@ -130,3 +135,47 @@ END $$"""
 def _joined_columns(entity: Entity) -> list[str]:
     references = [reference.field for reference in entity.references]
     return list(dict.fromkeys((entity.key, *entity.natural_keys, *references)))
+
+
+def faults(cursor: Any) -> list[str]:
+    """What lets the session's role step over policies, in words; none where it is bound.
+
+    A member of a role may become it, whether it inherits its rights or not.
+    """
+    cursor.execute(_FAULTS)
+    [is_super, bypasses, owned, mighty] = cursor.fetchone()
+    found = {
+        "is a superuser": is_super,
+        "has BYPASSRLS": bypasses,
+        f"owns {owned}": owned,
+        f"may become {mighty}": mighty,
+    }
+    return [words for words, holds in found.items() if holds]
+
+
+_FAULTS = """
+WITH owners AS (
+    SELECT relowner AS role FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+    UNION SELECT nspowner FROM pg_namespace WHERE nspname = 'public'
+    UNION SELECT datdba FROM pg_database WHERE datname = current_database()
+)
+SELECT own.rolsuper, own.rolbypassrls,
+    (SELECT min(relname) FROM pg_class WHERE relowner = own.oid
+        AND relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')),
+    (SELECT min(rolname) FROM pg_roles other WHERE other.oid <> own.oid
+        AND (rolsuper OR rolbypassrls OR other.oid IN (SELECT role FROM owners))
+        AND NOT own.rolsuper AND pg_has_role(own.oid, other.oid, 'MEMBER'))
+FROM pg_roles own WHERE own.rolname = current_user"""
+
+
+def unguarded(cursor: Any, tables: Sequence[str]) -> list[str]:
+    """Those of the tables that are there without forced row-level security and a policy."""
+    cursor.execute(
+        "SELECT relname FROM pg_class"
+        " WHERE oid IN (SELECT to_regclass(name) FROM unnest(%s::text[]) name)"
+        " AND NOT (relrowsecurity AND relforcerowsecurity"
+        " AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)) ORDER BY relname",
+        [list(tables)],
+    )
+    return [name for (name,) in cursor.fetchall()]

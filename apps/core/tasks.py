@@ -4,7 +4,7 @@ import time
 
 from django.conf import settings
 
-from apps.core import doorbell, jobs, worker
+from apps.core import doorbell, jobs, retention, worker
 from apps.core.broker import app
 
 _turns: worker.Turns | None = None
@@ -19,8 +19,7 @@ def work(job: int | None = None, drain: bool = False) -> None:
     """
     end = time.monotonic() + settings.HEADRACE_CLAIM_SECONDS
     while (lease := _own_turns().take()) is not None:
-        for freed in jobs.freed_by(lease, settings.HEADRACE_SWEEP_RINGS):
-            doorbell.ring(freed)
+        worker.ring_for_freed(lease)
         if not drain or time.monotonic() > end:
             break
 
@@ -31,6 +30,12 @@ def sweep() -> None:
     worker.sweep()
     for job in jobs.overdue(settings.HEADRACE_SWEEP_RINGS):
         doorbell.ring(job, drain=True)
+
+
+@app.task(name="cleanup_expired_data")
+def cleanup_expired_data() -> None:
+    """Queue a cleanup; the sweep does so where no beat runs."""
+    retention.queue()
 
 
 def _own_turns() -> worker.Turns:

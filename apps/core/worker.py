@@ -11,13 +11,16 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections
 
-from apps.core import doorbell, jobs, logs, metrics
+from apps.core import doorbell, jobs, logs, metrics, origins
 from apps.core.jobs import Lease
 from headrace.pipeline.errors import FailureCode, LeaseLost, Permanent, Retryable, TookTooLong
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.1
 LONGEST_WAIT = 60.0  # seconds until a job that met trouble is tried again
+#: Set once the process is told to end: who looks at it begins nothing more.
+STOPPING = threading.Event()
+LEFT_SECONDS = 0.5  # a job that waits so long is one that no other worker is free for
 
 
 class Worker:
@@ -44,7 +47,7 @@ class Turns:
     """The turns of a process at the job table: sweep if that is due, then run the fairest job."""
 
     def __init__(self) -> None:
-        self._claims = jobs.Claims(f"{socket.gethostname()}:{os.getpid()}")
+        self._claims = jobs.Claims(_name())
         self._next_sweep = 0.0
 
     def take(self) -> Lease | None:
@@ -58,6 +61,48 @@ class Turns:
         return lease
 
 
+class Interludes:
+    """The turns that others get in the midst of a job that cannot give its claim back.
+
+    What no other worker is free for is run here, in the same thread, for as long as the job
+    itself had since its last interlude, or until nothing waits. One that took longer than that
+    gives the job as much time before the next one, so that each has about half of the worker.
+    """
+
+    def __init__(self) -> None:
+        self._claims = jobs.Claims(_name(), jobs.left_waiting(LEFT_SECONDS))
+        self._ended = time.monotonic()
+        self._lent = 0.0
+
+    def give(self) -> None:
+        """Let others have their turn, if it is one. The job's transaction must not be this
+        thread's: its rows come by a connection of their own.
+        """
+        began = time.monotonic()
+        own = min(began - self._ended, settings.HEADRACE_CLAIM_SECONDS)
+        if own >= min(self._lent, settings.HEADRACE_CLAIM_SECONDS):
+            self._run_for(own)
+            self._ended, self._lent = time.monotonic(), time.monotonic() - began
+
+    def _run_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not STOPPING.is_set():
+            if (lease := self._claims.next()) is None:
+                return
+            execute(lease)
+            ring_for_freed(lease)
+
+
+def _name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def ring_for_freed(lease: Lease) -> None:
+    """Tell other workers of jobs that waited for this one to end."""
+    for freed in jobs.freed_by(lease, settings.HEADRACE_SWEEP_RINGS):
+        doorbell.ring(freed)
+
+
 def sweep() -> None:
     """Do what is due: what a crash, a lost message or the passing of time has left undone."""
     for due in jobs.SWEEPS:
@@ -67,7 +112,7 @@ def sweep() -> None:
 def execute(lease: Lease) -> None:
     """Run a claimed job to its end, its release or the loss of its lease."""
     ids = {"job": lease.job, "kind": lease.kind, "tenant": lease.tenant, "subject": lease.subject}
-    with logs.context(**ids):
+    with logs.context(**ids), origins.of_job(lease.kind):
         _execute(lease)
         log.info("job has left this worker", extra={"seconds": round(lease.age, 3)})
 

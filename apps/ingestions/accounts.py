@@ -5,7 +5,7 @@ instant; `unprocessed` is what has not been reached.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import msgspec
 from django.conf import settings
@@ -14,6 +14,8 @@ from django.db.models.functions import Now
 
 from apps.core import metrics
 from apps.ingestions.models import Chunk, ChunkState, ParkedLine, RejectRows, Segment
+from apps.tenants import quotas
+from apps.tenants.quotas import RowsExceeded
 from headrace.pipeline import report
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.report import (
@@ -28,6 +30,26 @@ from headrace.pipeline.report import (
 )
 
 Expiries = Mapping[int, datetime]  #: until when lines may wait
+
+
+def take_rows(chunk: Chunk, received: int, rejected: int) -> date:
+    """Count the sound lines of a file for today, in the transaction that plans how they land.
+
+    Raises Permanent where the day has no room for them: none of them lands then.
+    """
+    try:
+        return quotas.take_rows(chunk.tenant_id, received - rejected)
+    except RowsExceeded as exceeded:
+        raise Permanent(FailureCode.ROW_QUOTA, str(exceeded), received) from None
+
+
+def give_rows_back(chunk: Chunk) -> None:
+    """Where nothing of a file that ended early has landed: a resume counts it anew."""
+    landed = Segment.objects.filter(chunk=chunk).exclude(report=None)
+    if chunk.counted_on is not None and not landed.exists():
+        counted = chunk.lines_received - chunk.rejected
+        quotas.give_back(chunk.tenant_id, chunk.counted_on, counted)
+        Chunk.objects.filter(pk=chunk.pk).update(counted_on=None)
 
 
 def keep_rejects(chunk: Chunk, pages: Iterable[RejectPage]) -> None:
@@ -63,7 +85,8 @@ def keep_report(
     moved = found.counts
     moved[taken_from] -= sum(moved.values())
     Chunk.objects.filter(pk=chunk.pk).update(
-        **{name: F(name) + number for name, number in moved.items() if number}
+        level_mismatches=F("level_mismatches") + found.mismatches,
+        **{name: F(name) + number for name, number in moved.items() if number},
     )
     if found.rejects:
         in_order = sorted(found.rejects, key=lambda reject: reject.line)

@@ -18,6 +18,7 @@ from apps.ingestions.readings import ACCEPTED
 
 MAX_FIELD = 1_000
 MAX_FIELDS = 20
+# python-multipart bounds the headers of a part: eight of them, of 4 KiB each.
 _AS_IT_IS = (b"binary", b"8bit", b"7bit")
 _UNPRINTABLE = dict.fromkeys((*range(32), 127))
 
@@ -111,6 +112,7 @@ class _Parts:
         self.content_type = ""
         self.fields: dict[str, str] = {}
         self.is_complete = False
+        self._count = 0
         self._data: list[bytes] = []
         self._header: list[bytes] = [b"", b""]
         self._disposition: Mapping[bytes, bytes] = {}
@@ -169,7 +171,8 @@ class _Parts:
 
     def _end_part(self) -> None:
         if not self._is_file:
-            if len(self.fields) == MAX_FIELDS:
+            self._count += 1  # of parts, also where they have one name
+            if self._count > MAX_FIELDS:
                 raise Problem("invalid_request", "There are too many fields beside the file.")
             name = self._disposition.get(b"name", b"").decode(errors="replace")
             self.fields[name] = self._value.decode(errors="replace")

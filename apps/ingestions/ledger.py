@@ -11,15 +11,17 @@ from django.db import Error, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from apps.core import jobs, metrics
+from apps.core import jobs, metrics, objects
 from apps.core.dialect import current
 from apps.core.isolation import tenant_transaction
 from apps.core.jobs import GiveBack, Lease
 from apps.core.models import JobState
-from apps.ingestions import accounts, measures, sources
+from apps.ingestions import accounts, measures, notices
 from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, ErrorPolicy, Segment, Upload
-from apps.tenants.models import MissingParent, Tenant
+from apps.tenants.models import MissingParent, NegativeLevels, Tenant
+from apps.webhooks import outbox
 from headrace.entities import BY_NAME
+from headrace.pipeline import owners
 from headrace.pipeline.dialects.base import Dialect
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.load import Load, Policy
@@ -29,6 +31,14 @@ from headrace.pipeline.verify import Verified
 from headrace.storage.base import ObjectMissing
 
 LOOK_SECONDS = 1.0
+#: What else is to be done when rows of a file may have landed, by apps that we do not know.
+AFTER_LANDING: list[Callable[[Chunk], None]] = []
+
+
+def tell_of_landing(chunk: Chunk) -> None:
+    """Rows of the file have landed, or may have: let others see to what follows from it."""
+    for told in AFTER_LANDING:
+        told(chunk)
 
 
 def dialect() -> Dialect:
@@ -38,6 +48,8 @@ def dialect() -> Dialect:
 
 def load_of(chunk: Chunk) -> Load:
     """What the pipeline needs to know about a chunk."""
+    tenant = Tenant.objects.get(pk=chunk.tenant_id)
+    may_be_negative = tenant.negative_levels == NegativeLevels.ALLOW
     return Load(
         entity=BY_NAME[chunk.entity],
         tenant=chunk.tenant_id,
@@ -47,12 +59,25 @@ def load_of(chunk: Chunk) -> Load:
         compression=chunk.compression,
         format=chunk.format,
         delimiter=chunk.delimiter,
-        zone=ZoneInfo(Tenant.objects.get(pk=chunk.tenant_id).time_zone),
-        parks=_parks(chunk.upload),
+        zone=ZoneInfo(tenant.time_zone),
+        parks=_parks(chunk.upload) and not chunk.event_key,
         renews=_has_older_unfinished(chunk),
         max_bytes=settings.HEADRACE_MAX_UNPACKED_BYTES,
         policy=_policy(chunk.upload),
+        may_be_negative=may_be_negative,
+        watches_falls=may_be_negative and outbox.is_watched(chunk.tenant_id),
+        **_of_a_call(chunk),
     )
+
+
+def _of_a_call(chunk: Chunk) -> dict[str, Any]:
+    """What is promised to a stock call holds for one that is too long to be waited for."""
+    if not chunk.event_key:
+        return {}
+    return {
+        "whole_owners": True,
+        "name_event": owners.event_names(chunk.tenant_id, chunk.event_key),
+    }
 
 
 def _parks(upload: Upload) -> bool:
@@ -76,7 +101,7 @@ def _is_whole(upload: Upload) -> bool:
 
 def _open(chunk: Chunk) -> BinaryIO:
     try:
-        return sources.store().open(chunk.source)
+        return objects.store().open(chunk.source)
     except ObjectMissing:
         raise Permanent(FailureCode.SOURCE_LOST, "the stored file is not there") from None
 
@@ -154,6 +179,7 @@ class ChunkLedger:
         chunk = self._chunk
         rejected = verified.outcomes.counts()[Outcome.REJECTED]
         with fenced(self._lease):
+            day = accounts.take_rows(chunk, verified.received, rejected)
             accounts.keep_rejects(chunk, verified.reject_pages())
             Segment.objects.bulk_create(
                 Segment(chunk=chunk, number=number, low=bound.low, high=bound.high)
@@ -162,6 +188,7 @@ class ChunkLedger:
             Chunk.objects.filter(pk=chunk.pk).update(
                 state=ChunkState.PROMOTING,
                 is_planned=True,
+                counted_on=day,
                 lines_received=verified.received,
                 rejected=rejected,
                 unprocessed=verified.received - rejected,
@@ -173,6 +200,7 @@ class ChunkLedger:
     def record_segment(self, number: int, report: SegmentReport) -> None:
         self._rows().filter(number=number).update(report=report.pack())
         accounts.keep_report(self._chunk, report, taken_from=Outcome.UNPROCESSED)
+        notices.tell_of_falls(self._chunk.tenant_id, report.falls)
         measures.count_segment(self._chunk.entity, self._began)
 
     def finish(self) -> None:
@@ -180,6 +208,7 @@ class ChunkLedger:
         with tenant_transaction(self._chunk.tenant_id):
             dialect().refresh_statistics(connection.connection, BY_NAME[self._chunk.entity])
         with tenant_transaction(self._chunk.tenant_id):
+            notices.await_others(self._chunk)
             self._chunk = accounts.locked(self._chunk)
             outcomes = accounts.merged_outcomes(self._chunk)
             accounts.check_sums(self._chunk, outcomes)
@@ -191,6 +220,7 @@ class ChunkLedger:
             )
             self._rows().delete()
             self._landed(self._chunk)
+            notices.tell_of_a_files_end(self._chunk, self._lease)
             measures.count_end(self._chunk)
             self._lease.end(JobState.DONE)
 

@@ -10,18 +10,16 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.migrations.recorder import MigrationRecorder
 
+from apps.core import objects
 from apps.core.jobs import ACTIVE, Lease
 from apps.core.models import Job
 from apps.ingestions import sources
 from apps.ingestions.models import Chunk
-from headrace.storage.base import ObjectMissing
 
 log = logging.getLogger(__name__)
 BATCH = 500
 SCRATCH_HOURS = 1
-OWNER = "owner"  #: the object that says which database the store belongs to
 
 
 def remove_orphans(lease: Lease) -> bool:
@@ -30,8 +28,8 @@ def remove_orphans(lease: Lease) -> bool:
     The age limit leaves alone what a request has stored and not yet committed. The store gives
     another order each time, so what this claim does not reach a later cleanup does.
     """
-    if _is_ours():
-        aged = sources.store().aged(sources.FOLDER, settings.HEADRACE_ORPHAN_HOURS * 3600)
+    if objects.is_ours():
+        aged = objects.store().aged(sources.FOLDER, settings.HEADRACE_ORPHAN_HOURS * 3600)
         while keys := set(islice(aged, BATCH)):
             _remove_unnamed(keys, lease)
             if lease.is_tired:
@@ -46,7 +44,7 @@ def _remove_unnamed(keys: set[str], lease: Lease) -> None:
     if orphans := suspects - _named(source__in=suspects):
         with transaction.atomic(durable=True):
             lease.fence()
-        sources.delete(orphans)
+        objects.delete(orphans)
         log.info("removed %s objects that no chunk names", len(orphans))
 
 
@@ -62,29 +60,6 @@ def _chunks_of(keys: Iterable[str]) -> list[UUID]:
         with suppress(ValueError):
             found.append(UUID(key.rpartition("/")[2]))
     return found
-
-
-def _is_ours() -> bool:
-    """Whether the store belongs to this database; the first to ask owns it.
-
-    What the chunks of another database name looks like orphans from here.
-    """
-    identity = _identity()
-    try:
-        with sources.store().open(OWNER) as file:
-            owner = file.read()
-    except ObjectMissing:
-        sources.store().put(OWNER, [identity])
-        return True
-    if owner != identity:
-        log.warning("the object store is another database's: orphans stay; see docs/retention.md")
-    return owner == identity
-
-
-def _identity() -> bytes:
-    """The instant of the first migration: no two databases share it, and a dump keeps it."""
-    first = MigrationRecorder.Migration.objects.filter(app="ingestions").earliest("applied")
-    return str(first.applied.isoformat()).encode()
 
 
 def remove_scratch(lease: Lease) -> bool:

@@ -10,6 +10,12 @@ from apps.core import metrics
 from apps.ingestions.models import Chunk
 
 
+def kept_bytes(tenant: UUID) -> int:
+    """The received files of a tenant that are kept."""
+    kept = Chunk.objects.filter(tenant_id=tenant).exclude(source="")
+    return int(kept.aggregate(bytes=Sum("bytes", default=0))["bytes"])
+
+
 def parked_lines() -> metrics.Samples:
     """Lines that wait for their parent."""
     total = Chunk.objects.filter(parked__gt=0).aggregate(total=Sum("parked"))["total"]

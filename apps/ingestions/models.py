@@ -64,8 +64,13 @@ class Upload(models.Model):
         db_table = "uploads"
         indexes = [models.Index(fields=["tenant_id", "created_at"], name="uploads_tenant_idx")]
 
+    @property
+    def token_begins(self) -> str:
+        """What tells a token from others and opens nothing, as logs and histories show it."""
+        return f"{self.token[:11]}…"
+
     def __str__(self) -> str:
-        return self.token
+        return self.token_begins
 
 
 class Counters(models.Model):
@@ -104,6 +109,11 @@ class Chunk(Counters):
     compression = models.CharField(max_length=10)
     format = models.CharField(max_length=10, default=NDJSON)
     delimiter = models.CharField(max_length=1, default=",")
+    event_key = models.CharField(
+        max_length=255,
+        default="",
+        help_text="idempotency key of a stock call, which names events without an id",
+    )
     source = models.CharField(max_length=255, help_text="key in the object store")
     bytes = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
@@ -112,8 +122,12 @@ class Chunk(Counters):
     message = models.TextField(default="")
     lines_received = models.BigIntegerField(default=0)
     is_planned = models.BooleanField(default=False)
+    counted_on = models.DateField(null=True, help_text="the day whose quota has its rows")
     outcomes = models.BinaryField(default=b"")
     unknown_keys = models.JSONField(default=dict)
+    level_mismatches = models.BigIntegerField(
+        default=0, help_text="landed movements that claim another level than ours"
+    )
     reject_groups = models.JSONField(default=list, help_text="report.Group, by code and field")
     received_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)

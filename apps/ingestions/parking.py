@@ -18,7 +18,7 @@ from apps.core import jobs, logs
 from apps.core.isolation import tenant_reading, tenant_transaction
 from apps.core.jobs import Lease
 from apps.core.models import Job, JobState
-from apps.ingestions import accounts, ledger, sources
+from apps.ingestions import accounts, ledger, notices, order, sources
 from apps.ingestions.models import ENDED, LANDED, Chunk, ParkedLine
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import run
@@ -58,7 +58,8 @@ class _Sweep:
         started = time.monotonic()
         if started < self._rests_until:
             return
-        for chunk in Chunk.objects.filter(parked__gt=0, state__in=ENDED).defer("outcomes"):
+        parked = Chunk.objects.filter(parked__gt=0, state__in=ENDED)
+        for chunk in parked.defer("outcomes").order_by("tenant_id", "number"):
             wake_ready(chunk)
         self._rests_until = time.monotonic() + 20 * (time.monotonic() - started)
 
@@ -71,7 +72,7 @@ def wake_waiting(tenant: UUID, entity: str) -> None:
     if entity not in PARENTS:
         return
     waiting = Chunk.objects.filter(tenant_id=tenant, parked__gt=0, state__in=ENDED)
-    for chunk in waiting.defer("outcomes"):
+    for chunk in waiting.defer("outcomes").order_by("number"):  # a wake may wait for an earlier
         wake_ready(chunk)
 
 
@@ -80,7 +81,8 @@ def wake_ready(chunk: Chunk) -> None:
     with tenant_reading(chunk.tenant_id):
         is_due = _expired(chunk).exists() or (_ready(chunk).exists() and not _is_hopeless(chunk))
     if is_due:
-        jobs.enqueue_once(WAKE, chunk.id, chunk.tenant_id)
+        group = chunk.upload_id if order.has_places(chunk) else None
+        jobs.enqueue_once(WAKE, chunk.id, chunk.tenant_id, group=group, rank=order.rank_of(chunk))
 
 
 def _is_hopeless(chunk: Chunk) -> bool:
@@ -97,7 +99,7 @@ def process(lease: Lease) -> None:
         _settle_all(chunk, lease)
     except Resumed:
         log.info("the file was resumed; its end wakes again")
-    _end(lease)
+    _end(chunk, lease)
 
 
 def _settle_all(chunk: Chunk, lease: Lease) -> None:
@@ -106,17 +108,23 @@ def _settle_all(chunk: Chunk, lease: Lease) -> None:
             _expire(chunk, lease, part)
     while len(lines := _lines(chunk, _ready)):
         _wake(chunk, lease, lines)
+        ledger.tell_of_landing(chunk)
         wake_waiting(chunk.tenant_id, chunk.entity)
 
 
-def _end(lease: Lease) -> None:
+def _end(chunk: Chunk, lease: Lease) -> None:
     with tenant_transaction(lease.tenant):
+        notices.await_others(chunk)
+        notices.tell_of_a_wakes_end(chunk, lease)
         lease.end(JobState.DONE)
 
 
 def give_up(lease: Lease, failure: Permanent) -> None:
     """The lines stay parked until their time is up."""
+    chunk = Chunk.objects.defer("outcomes").get(pk=lease.subject)
     with tenant_transaction(lease.tenant):
+        notices.await_others(chunk)
+        notices.tell_of_a_wakes_end(chunk, lease)
         lease.end(jobs.state_after(failure), f"{failure.code}: {failure}")
 
 
@@ -197,6 +205,7 @@ def _settle(chunk: Chunk, lines: Lines, report: SegmentReport) -> None:
     for outcome, decided in report.outcomes.items():
         outcomes.mark(decided, outcome)
     accounts.keep_report(chunk, report, taken_from=Outcome.PARKED, expiries=expiries)
+    notices.tell_of_falls(chunk.tenant_id, report.falls)
     locked.refresh_from_db()
     state = locked.state
     if state in LANDED:

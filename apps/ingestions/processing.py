@@ -9,29 +9,27 @@ from django.db.models.functions import Coalesce, Now
 from apps.core import jobs, logs
 from apps.core.isolation import tenant_transaction
 from apps.core.jobs import MAX_ATTEMPTS, Lease
-from apps.ingestions import accounts, ledger, parking, sources
+from apps.ingestions import accounts, ledger, notices, order, parking, sources
 from apps.ingestions.models import Chunk, ChunkState, Segment, Upload
-from headrace.entities import ENTITIES
 from headrace.pipeline import run, verify
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.report import Outcome, SegmentReport
-from headrace.schema import load_ranks
 
 INGEST = "ingest"
-RANKS = load_ranks(ENTITIES)
 
 
 def queue(chunk: Chunk) -> None:
     """Let a worker take the chunk, as part of the caller's transaction."""
-    rank = RANKS[chunk.entity]
-    jobs.enqueue(INGEST, chunk.id, chunk.tenant_id, group=chunk.upload_id, rank=rank)
+    jobs.enqueue(
+        INGEST, chunk.id, chunk.tenant_id, group=chunk.upload_id, rank=order.rank_of(chunk)
+    )
 
 
 def process(lease: Lease) -> None:
     """Take the job's chunk from its stored bytes to accounted rows."""
     chunk = Chunk.objects.select_related("upload").get(pk=lease.subject)
     logs.bind(chunk=chunk.id, upload=chunk.upload_id)
-    own = ledger.ChunkLedger(chunk, lease, wake_others)
+    own = ledger.ChunkLedger(chunk, lease, _landed)
     own.stop_if_cancelled()
     _begin(chunk, lease)
     with sources.scratch(lease.job) as folder:
@@ -46,6 +44,11 @@ def _begin(chunk: Chunk, lease: Lease) -> None:
         started_at=Coalesce("started_at", Now()),
         state=ChunkState.PROMOTING if chunk.is_planned else ChunkState.VERIFYING,
     )
+
+
+def _landed(chunk: Chunk) -> None:
+    wake_others(chunk)
+    ledger.tell_of_landing(chunk)
 
 
 def wake_others(chunk: Chunk) -> None:
@@ -66,11 +69,14 @@ def give_up(lease: Lease, failure: Permanent) -> None:
         if failure.code is FailureCode.CANCELLED and upload.cancelled_at is None:
             return lease.give_back()
         _end_early(accounts.locked(chunk), failure, received)
+        notices.tell_of_a_files_end(chunk, lease)
         lease.end(jobs.state_after(failure), failure.code)
     parking.wake_waiting(chunk.tenant_id, chunk.entity)
+    ledger.tell_of_landing(chunk)
 
 
 def _end_early(chunk: Chunk, failure: Permanent, received: int) -> None:
+    accounts.give_rows_back(chunk)
     Chunk.objects.filter(pk=chunk.pk).update(
         state=_state_after(failure, chunk),
         code=failure.code,

@@ -8,7 +8,7 @@ import hashlib
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -19,10 +19,10 @@ import msgspec
 from django.db.models import Q
 
 import headrace
+from apps.core import blocks, objects
 from apps.core.isolation import tenant_reading
 from apps.core.problems import Problem
-from apps.core.ranges import Content
-from apps.ingestions import sources
+from apps.core.ranges import Content, made_anew
 from apps.ingestions.models import Chunk, RejectRows, Upload
 from headrace.entities import BY_NAME
 from headrace.pipeline import mending
@@ -33,7 +33,6 @@ from headrace.pipeline.report import Reject, rejects_of
 from headrace.storage.base import ObjectMissing
 
 RAW_SHOWN = 10_000
-BLOCK = 1 << 16
 # Retention empties the outcomes first, then removes the pages, in as many steps as it takes.
 _IS_DROPPED = Q(outcomes=b"") | Q(details_dropped_at__isnull=False)
 
@@ -92,7 +91,8 @@ def download(upload: Upload, asked: Asked) -> Content:
     if ending == "csv":
         _check_one_layout(found)
     write = FORMS[asked.form]
-    return Content(_etag(asked, found), headers, lambda: _in_blocks(write(found)))
+    rows = made_anew(lambda: blocks.joined(write(found)))
+    return Content(_etag(asked, found), headers, rows)
 
 
 def _found(upload: Upload, asked: Asked) -> list[OfChunk]:
@@ -232,7 +232,7 @@ def _header(chunk: Chunk) -> Header | None:
 
 def _batches(chunk: Chunk) -> Generator[Batch, None, None]:
     try:
-        source = sources.store().open(chunk.source) if chunk.source else None
+        source = objects.store().open(chunk.source) if chunk.source else None
     except ObjectMissing:
         source = None
     if source is None:
@@ -248,16 +248,3 @@ def _present(line: bytes | None, own: OfChunk) -> bytes:
     if line is None:
         raise ObjectMissing(own.chunk.source)
     return line
-
-
-def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """A system call a block, and not one a line."""
-    held: list[bytes] = []
-    size = 0
-    for line in lines:
-        held.append(line)
-        size += len(line)
-        if size >= BLOCK:
-            yield b"".join(held)
-            held, size = [], 0
-    yield b"".join(held)

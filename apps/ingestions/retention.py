@@ -12,11 +12,10 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from apps.core import retention
+from apps.core import objects, retention
 from apps.core.isolation import tenant_transaction
 from apps.core.jobs import Lease
 from apps.core.retention import ago
-from apps.ingestions import sources
 from apps.ingestions.models import ENDED, Chunk, RejectRows, Segment, Upload
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def drop_sources(lease: Lease) -> bool:
             dropped = list(chunks.values_list("source", flat=True))
             chunks.update(source="")
             lease.fence()
-        sources.delete(dropped)
+        objects.delete(dropped)
     return bool(due)
 
 

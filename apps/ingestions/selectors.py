@@ -30,19 +30,24 @@ _LISTED = (
     "lines_received",
     "reject_groups",
     "unknown_keys",
+    "level_mismatches",
     *Outcome,
 )
 
 
 def upload_of(tenant: UUID, token: str) -> Upload:
     """The tenant's upload; another's is as absent as one that never was. Raises Problem."""
-    # PostgreSQL refuses to compare a text with a NUL.
-    found = Upload.objects.filter(tenant_id=tenant, token=token) if token.isprintable() else None
-    upload = found.first() if found else None
+    upload = _upload(tenant, token)
     if upload is None:
         raise Problem("not_found", "Check the upload token and the key.")
     logs.bind(upload=upload.id)
     return upload
+
+
+def _upload(tenant: UUID, token: str) -> Upload | None:
+    # PostgreSQL refuses to compare a text with a NUL.
+    is_text = token.isprintable()
+    return Upload.objects.filter(tenant_id=tenant, token=token).first() if is_text else None
 
 
 def status(upload: Upload) -> dict[str, Any]:
@@ -68,6 +73,7 @@ def status(upload: Upload) -> dict[str, Any]:
         "reject_codes": _lines_by_code(groups),
         "reject_groups": [_reject_group(group) for group in groups],
         "unknown_keys": dict(sum((Counter(chunk["unknown_keys"]) for chunk in chunks), Counter())),
+        "level_mismatches": sum(chunk["level_mismatches"] for chunk in chunks),
         "chunks": [_chunk(chunk) for chunk in chunks],
     }
 
@@ -192,12 +198,20 @@ def uploads(
     """A page of the tenant's uploads, newest first, and the cursor of the next. Raises Problem."""
     rows = Upload.objects.filter(tenant_id=tenant).order_by("-created_at", "-id")
     if cursor:
-        last = upload_of(tenant, cursor)
+        last = _last_listed(tenant, cursor)
         # Compared by the database: SQLite's own times have fewer digits than Django's.
         instant = Subquery(Upload.objects.filter(pk=last.pk).values("created_at"))
         rows = rows.filter(Q(created_at__lt=instant) | Q(created_at=instant, id__lt=last.id))
     page = list(rows[: limit + 1])
     return _listed(page[:limit]), page[limit - 1].token if len(page) > limit else None
+
+
+def _last_listed(tenant: UUID, cursor: str) -> Upload:
+    """The upload that a cursor names. Raises Problem."""
+    found = _upload(tenant, cursor)
+    if found is None:
+        raise Problem("invalid_request", "Send cursor as next_cursor gave it.")
+    return found
 
 
 def _listed(page: list[Upload]) -> list[dict[str, Any]]:

@@ -123,6 +123,9 @@ class UploadStatus(serializers.Serializer):
     )
     reject_groups = RejectGroup(many=True, help_text="by code and field, the largest first")
     unknown_keys = serializers.DictField(child=serializers.IntegerField())
+    level_mismatches = serializers.IntegerField(
+        help_text="movements that landed and claim another resulting_level than ours"
+    )
     chunks = ChunkStatus(many=True)
 
 
@@ -160,11 +163,3 @@ class RejectedLine(serializers.Serializer):
     raw = serializers.CharField(allow_null=True, help_text="null: the file is not kept any more")
     chunk_id = serializers.UUIDField()
     filename = serializers.CharField()
-
-
-class ProblemBody(serializers.Serializer):
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    code = serializers.CharField()

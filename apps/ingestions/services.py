@@ -1,26 +1,48 @@
 """A file on its way in: admitted, stored, queued, all of it once for its idempotency key."""
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from apps.core import idempotency, logs, metrics
+from apps.audit import services as audit
+from apps.audit.models import Action
+from apps.core import idempotency, logs, metrics, objects
 from apps.core.idempotency import Answer, Key
 from apps.core.problems import Problem
 from apps.ingestions import admission, processing, sessions, sources
 from apps.ingestions.bodies import Body, check_size
 from apps.ingestions.models import Chunk, ChunkState, Upload
 from apps.ingestions.readings import LONGEST_MAGIC, Reading, Signs, reading_of
+from apps.tenants import doors, quotas
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME, entity_of_file
-from headrace.pipeline.formats import CSV
+from headrace.pipeline.formats import CSV, FORMATS
 from headrace.storage.base import StoreFull
 
 LOOK_BYTES = 16 << 20  # how often the room on the disk is looked at while a body comes in
+LOOK_SECONDS = 1.0  # and whether its tenant may still send
+
+
+class Door(NamedTuple):
+    """A way in: the record type of all that comes by it, if it is not the sender's to say; the
+    formats that it takes; the status of its answer; whether the idempotency key names the events
+    that have no id, and those of one owner land together (load.Load).
+    """
+
+    entity: str | None
+    formats: tuple[str, ...]
+    status: int
+    names_events: bool = False
+
+
+ANY_FILE = Door(None, FORMATS, 201)
 
 
 @dataclass(frozen=True)
@@ -32,11 +54,12 @@ class Delivery:
     """
 
     tenant: UUID
-    key: Key
+    key: Key | None
     token: str | None
     encoding: str
     length: int
     body: Body
+    door: Door = ANY_FILE
 
     @property
     def filename(self) -> str:
@@ -44,7 +67,7 @@ class Delivery:
 
     @property
     def entity(self) -> str | None:
-        return self.body.option("entity")
+        return self.door.entity or self.body.option("entity")
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -56,28 +79,42 @@ class Delivery:
 class Reception:
     """Takes in one body: hashes, counts and limits it on its way to the store."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: Body, tenant: UUID) -> None:
         self.id = uuid4()
         self.bytes = 0
+        self._tenant = tenant
+        self._next_look = time.monotonic() + LOOK_SECONDS
         self.beginning = b""
         self._digest = hashlib.sha256()
+        self._held: list[bytes] = []
+        self._rest = self._watched(body.blocks())
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def store(self, tenant: UUID, blocks: Iterable[bytes]) -> str:
-        """Keep the blocks; returns the object's key. Raises Problem; nothing is kept then."""
-        key = f"{sources.FOLDER}/{tenant}/{self.id}"
+    def hold(self, most: int) -> bytes | None:
+        """The whole body in memory; None if it has more than `most` bytes, of which some are held
+        until the body is stored or skimmed.
+        """
+        for block in self._rest:
+            self._held.append(block)
+            if self.bytes > most:
+                return None
+        return b"".join(self._held)
+
+    def store(self) -> str:
+        """Keep the body; returns the object's key. Raises Problem; nothing is kept then."""
+        key = f"{sources.FOLDER}/{self._tenant}/{self.id}"
         try:
-            sources.store().put(key, self._watched(blocks))
+            objects.store().put(key, chain(self._held, self._rest))
         except StoreFull:
             raise Problem("store_full", "Try again later, or ask the operator for room.") from None
         return key
 
-    def skim(self, blocks: Iterable[bytes]) -> None:
+    def skim(self) -> None:
         """Only hash and count."""
-        for _ in self._watched(blocks):
+        for _ in self._rest:
             pass
 
     def _watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -86,6 +123,9 @@ class Reception:
             check_size(self.bytes)
             if self.bytes // LOOK_BYTES > (self.bytes - len(block)) // LOOK_BYTES:
                 admission.check_room(0)
+            if time.monotonic() >= self._next_look:
+                self._next_look = time.monotonic() + LOOK_SECONDS
+                doors.check_writing(self._tenant)
             self._digest.update(block)
             if len(self.beginning) < LONGEST_MAGIC:
                 self.beginning = (self.beginning + block)[:LONGEST_MAGIC]
@@ -94,33 +134,47 @@ class Reception:
 
 def receive(delivery: Delivery) -> Answer:
     """Store a file and queue it, once for its idempotency key. Raises Problem."""
-    reception = Reception()
-    if idempotency.is_known(delivery.key):
-        reception.skim(delivery.body.blocks())
-        return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
+    required_key(delivery)
+    return take_in(delivery, Reception(delivery.body, delivery.tenant))
+
+
+def required_key(delivery: Delivery) -> Key:
+    """The idempotency key. Raises Problem for a delivery without one."""
+    if delivery.key is None:
+        raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
+    return delivery.key
+
+
+def take_in(delivery: Delivery, reception: Reception) -> Answer:
+    """Store a body and queue it, however much of it is held already. Raises Problem."""
+    key = required_key(delivery)
+    if idempotency.is_known(key):
+        reception.skim()
+        return idempotency.replay(key, fingerprint(delivery, reception))
     admission.check_tenant(delivery.tenant, delivery.token, delivery.length)
+    quotas.check_day(delivery.tenant)
     admission.check_room(delivery.length)
-    source = reception.store(delivery.tenant, delivery.body.blocks())
+    source = reception.store()
     try:
-        return _accept(delivery, reception, source)
+        return _accept(delivery, key, reception, source)
     except IntegrityError:
-        sources.store().delete(source)
-        return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
+        objects.store().delete(source)
+        return idempotency.replay(key, fingerprint(delivery, reception))
     except Problem:
-        sources.store().delete(source)
-        if idempotency.is_known(delivery.key):  # the same request was quicker
-            return idempotency.replay(delivery.key, _fingerprint(delivery, reception))
+        objects.store().delete(source)
+        if idempotency.is_known(key):  # the same request was quicker
+            return idempotency.replay(key, fingerprint(delivery, reception))
         raise
     # After any other error the object stays: a commit whose acknowledgement was lost may have
     # succeeded, and then the object is a chunk's source.
 
 
-def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
+def _accept(delivery: Delivery, key: Key, reception: Reception, source: str) -> Answer:
     """Chunk, job and idempotency key in one transaction: all of them or none."""
     entity = _entity(delivery)
-    reading = _reading(delivery, reception)
+    reading = reading_for(delivery, reception)
     with transaction.atomic():
-        number = _next_number(delivery.tenant)
+        number = next_number(delivery.tenant)
         admission.check_tenant(delivery.tenant, delivery.token, reception.bytes)
         upload = _joined(delivery)
         chunk = Chunk(
@@ -131,6 +185,7 @@ def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
             entity=entity,
             filename=delivery.filename,
             **reading._asdict(),
+            event_key=key.text if delivery.door.names_events else "",
             source=source,
             bytes=reception.bytes,
             sha256=reception.sha256,
@@ -139,12 +194,19 @@ def _accept(delivery: Delivery, reception: Reception, source: str) -> Answer:
         processing.queue(chunk)
         metrics.count_file(entity, chunk.bytes)
         logs.bind(upload=upload.id, chunk=chunk.id)
-        answer = sessions.answered(upload, _described(chunk))
-        idempotency.keep(delivery.key, _fingerprint(delivery, reception), answer)
+        answer = sessions.answered(upload, _described(chunk), delivery.door.status)
+        idempotency.keep(key, fingerprint(delivery, reception), answer)
+        _record(chunk)
     return answer
 
 
-def _fingerprint(delivery: Delivery, reception: Reception) -> str:
+def _record(chunk: Chunk) -> None:
+    facts = {name: getattr(chunk, name) for name in ("entity", "filename", "bytes", "sha256")}
+    told = {"upload": chunk.upload.token_begins, **facts}
+    audit.record(chunk.tenant_id, Action.FILE_RECEIVED, chunk.pk, **told)
+
+
+def fingerprint(delivery: Delivery, reception: Reception) -> str:
     """The file and what is to be done with it; multipart boundaries differ per retry."""
     told = (delivery.token or "", delivery.encoding, *_how_to_read(delivery, reception))
     return idempotency.fingerprint("file", reception.sha256, _entity(delivery), *told)
@@ -153,7 +215,7 @@ def _fingerprint(delivery: Delivery, reception: Reception) -> str:
 def _how_to_read(delivery: Delivery, reception: Reception) -> tuple[str, ...]:
     """What is to be done with the bytes, if that is not what is done with JSON by itself."""
     try:
-        reading = _reading(delivery, reception)
+        reading = reading_for(delivery, reception)
     except Problem:
         return ("unreadable",)
     return (CSV, reading.delimiter) if reading.format == CSV else delivery.options
@@ -171,9 +233,13 @@ def _joined(delivery: Delivery) -> Upload:
     return found
 
 
-def _next_number(tenant: UUID) -> int:
-    """The file's place among the tenant's. It holds the tenant's row until the commit."""
-    Tenant.objects.filter(pk=tenant).update(last_number=F("last_number") + 1)
+def next_number(tenant: UUID) -> int:
+    """The file's place among the tenant's. It holds the tenant's row until the commit.
+
+    Raises Problem if the tenant has been erased since.
+    """
+    if not Tenant.objects.filter(pk=tenant).update(last_number=F("last_number") + 1):
+        raise doors.absent()
     return Tenant.objects.values_list("last_number", flat=True).get(pk=tenant)
 
 
@@ -189,9 +255,10 @@ def _entity(delivery: Delivery) -> str:
     return known.name
 
 
-def _reading(delivery: Delivery, reception: Reception) -> Reading:
+def reading_for(delivery: Delivery, reception: Reception) -> Reading:
+    """How a body that has been read is to be understood. Raises Problem."""
     body = delivery.body
-    return reading_of(
+    reading = reading_of(
         Signs(
             beginning=reception.beginning,
             filename=delivery.filename,
@@ -201,6 +268,10 @@ def _reading(delivery: Delivery, reception: Reception) -> Reading:
             delimiter=body.option("delimiter") or None,
         )
     )
+    if reading.format not in delivery.door.formats:
+        accepted = " or ".join(delivery.door.formats)
+        raise Problem("unsupported_format", f"Send {accepted} here, not {reading.format}.")
+    return reading
 
 
 def _described(chunk: Chunk) -> dict[str, object]:

@@ -13,6 +13,8 @@ from django.db.models import Q, Value
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
+from apps.audit import services as audit
+from apps.audit.models import Action
 from apps.core import idempotency
 from apps.core.idempotency import Answer, Key
 from apps.core.isolation import tenant_transaction
@@ -27,6 +29,7 @@ from apps.ingestions.models import (
     Segment,
     Upload,
 )
+from apps.tenants import doors
 from apps.tenants.models import MissingParent, Tenant
 from headrace.pipeline.report import Outcome
 
@@ -48,9 +51,11 @@ def open_upload(tenant: UUID, options: Options, key: Key | None) -> Answer:
     print_ = idempotency.fingerprint("upload", *_choices(upload))
     try:
         with transaction.atomic():
+            doors.check_state(doors.hold(tenant).state)
             upload.save(force_insert=True)
             if key:
                 idempotency.keep(key, print_, answer)
+            _record(Action.UPLOAD_OPENED, upload)
     except IntegrityError:
         if key is None:
             raise
@@ -63,11 +68,11 @@ def _choices(upload: Upload) -> list[str]:
     return [upload.on_missing_parent, upload.error_policy, *limits]
 
 
-def answered(upload: Upload, facts: dict[str, object]) -> Answer:
+def answered(upload: Upload, facts: dict[str, object], status: int = 201) -> Answer:
     """The answer to whoever opened the upload or sent a file to it."""
     location = f"/api/v1/ingest/sessions/{upload.token}/status/"
     content = {"upload_token": upload.token, **facts, "status_url": location}
-    return Answer(201, json.dumps(content), location)
+    return Answer(status, json.dumps(content), location)
 
 
 def new(tenant: UUID, options: Options) -> Upload:
@@ -115,19 +120,43 @@ def join(upload: Upload) -> None:
 
 def complete(upload: Upload) -> None:
     """No more files will come. Saying it again changes nothing."""
-    Upload.objects.filter(pk=upload.pk, closed_at=None).update(closed_at=Now())
+    with transaction.atomic():
+        if Upload.objects.filter(pk=upload.pk, closed_at=None).update(closed_at=Now()):
+            _record(Action.UPLOAD_COMPLETED, upload)
 
 
 def cancel(upload: Upload) -> None:
     """Take no more files; what is queued or running stops at its next segment."""
-    Upload.objects.filter(pk=upload.pk, cancelled_at=None).update(cancelled_at=Now())
+    with transaction.atomic():
+        if Upload.objects.filter(pk=upload.pk, cancelled_at=None).update(cancelled_at=Now()):
+            _record(Action.UPLOAD_CANCELLED, upload)
 
 
 def resume(upload: Upload, limits: Mapping[str, Any]) -> int:
-    """Queue the upload's broken files again, under new limits if given; how many they are."""
-    Upload.objects.filter(pk=upload.pk).update(cancelled_at=None, **limits)
-    broken = Chunk.objects.filter(upload=upload, state__in=BROKEN).order_by("number")
-    return sum(resume_chunk(chunk) for chunk in broken.defer("outcomes"))
+    """Queue the upload's broken files again, under new limits if given; how many they are.
+
+    Raises Problem unless the tenant may write.
+    """
+    with tenant_transaction(upload.tenant_id):
+        doors.check_state(doors.hold(upload.tenant_id).state)
+        is_changed = _change(upload, {"cancelled_at": None, **limits})
+        broken = Chunk.objects.filter(upload=upload, state__in=BROKEN).order_by("number")
+        files = sum(_resume_chunk(chunk) for chunk in broken.defer("outcomes"))
+        if files or is_changed:
+            _record(Action.UPLOAD_RESUMED, upload, files=files, **limits)
+    return files
+
+
+def _change(upload: Upload, facts: Mapping[str, Any]) -> bool:
+    """Whether any of it was something else before."""
+    rows = Upload.objects.filter(pk=upload.pk)
+    before = rows.select_for_update().values(*facts).first()
+    rows.update(**facts)
+    return before is not None and before != dict(facts)
+
+
+def _record(action: Action, upload: Upload, **details: object) -> None:
+    audit.record(upload.tenant_id, action, upload.pk, upload=upload.token_begins, **details)
 
 
 def retry(chunk: UUID) -> bool:
@@ -144,15 +173,19 @@ def resume_chunk(chunk: Chunk) -> bool:
     False if it is not broken any more, or its stored bytes are gone, or retention is dropping its
     details right now.
     """
-    half_dropped = Q(is_planned=True, outcomes=b"", details_dropped_at=None)
     with tenant_transaction(chunk.tenant_id):
-        rows = Chunk.objects.filter(~half_dropped, pk=chunk.pk, state__in=BROKEN)
-        rows = rows.exclude(source="")
-        if not rows.update(state=ChunkState.RECEIVED, **_ONGOING):
-            return False
-        if not Segment.objects.filter(chunk=chunk).exclude(report=None).exists():
-            _forget(chunk)
-        processing.queue(chunk)
+        return _resume_chunk(chunk)
+
+
+def _resume_chunk(chunk: Chunk) -> bool:
+    half_dropped = Q(is_planned=True, outcomes=b"", details_dropped_at=None)
+    rows = Chunk.objects.filter(~half_dropped, pk=chunk.pk, state__in=BROKEN)
+    rows = rows.exclude(source="")
+    if not rows.update(state=ChunkState.RECEIVED, **_ONGOING):
+        return False
+    if not Segment.objects.filter(chunk=chunk).exclude(report=None).exists():
+        _forget(chunk)
+    processing.queue(chunk)
     return True
 
 
@@ -165,10 +198,12 @@ def _forget(chunk: Chunk) -> None:
     RejectRows.objects.filter(chunk=chunk).delete()
     Chunk.objects.filter(pk=chunk.pk).update(
         is_planned=False,
+        counted_on=None,
         outcomes=b"",
         lines_received=0,
         reject_groups=[],
         unknown_keys={},
+        level_mismatches=0,
         details_dropped_at=None,
         started_at=None,
         **{outcome.value: 0 for outcome in Outcome},

@@ -1,6 +1,5 @@
-"""The object store that received files are kept in, and the scratch space beside it."""
+"""Where received files are in the object store, and the scratch space beside it."""
 
-import logging
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -13,25 +12,8 @@ from django.conf import settings
 from apps.core.jobs import GiveBack
 from headrace.pipeline.errors import Retryable
 from headrace.pipeline.scratch import READY
-from headrace.storage.base import ObjectStore
-from headrace.storage.local import LocalStore
 
-log = logging.getLogger(__name__)
 FOLDER = "sources"  #: the part of the store that received files are in
-
-
-def store() -> ObjectStore:
-    """The configured store."""
-    return LocalStore(settings.HEADRACE_HOME / "objects")
-
-
-def delete(keys: Iterable[str]) -> None:
-    """Remove objects that no chunk names; one that resists is left to the next cleanup."""
-    for key in keys:
-        try:
-            store().delete(key)
-        except OSError:
-            log.exception("object %s could not be removed", key)
 
 
 @contextmanager
@@ -69,6 +51,11 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # not empty: another worker has taken the job over
         folder.parent.rmdir()
+
+
+def scratch_of(jobs: Iterable[int]) -> list[Path]:
+    """The scratch folders of these jobs on this machine."""
+    return [folder for job in jobs if (folder := _scratch() / str(job)).is_dir()]
 
 
 def scratch_folders(older_than_seconds: float) -> Iterator[Path]:

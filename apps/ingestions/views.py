@@ -2,45 +2,34 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from apps.core import idempotency, ranges
-from apps.core.idempotency import Answer
-from apps.core.pacing import Pace
+from apps.core import idempotency, ranges, seats
 from apps.core.problems import Problem
-from apps.ingestions import admission, rejects, selectors, services, sessions
+from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, options, plain, sent
+from apps.ingestions import rejects, selectors, services, sessions
 from apps.ingestions import serializers as shapes
 from apps.ingestions.bodies import body_of, length_of
 from apps.ingestions.models import Upload
 from apps.ingestions.readings import MEDIA_TYPES, PACKED
 from apps.tenants.authentication import tenant_of
+from apps.tenants.scopes import Scope
 from headrace.entities import BY_NAME
 from headrace.pipeline.formats import DELIMITERS, FORMATS
 
 PAGE = 50
-PROBLEM = OpenApiResponse(shapes.ProblemBody, description="application/problem+json")
 
 BINARY = {"type": "string", "format": "binary"}
-
-
-def _header(name: str, about: str, *, required: bool = False) -> OpenApiParameter:
-    return OpenApiParameter(
-        name, str, OpenApiParameter.HEADER, description=about, required=required
-    )
-
-
-IDEMPOTENCY = _header("Idempotency-Key", "1 to 255 printable characters", required=True)
 
 
 class FormatOfFiles(APIView):
@@ -54,16 +43,17 @@ class FormatOfFiles(APIView):
 class Files(FormatOfFiles):
     """Files of any record type."""
 
+    needs = {"POST": Scope.INGEST}
     parser_classes = ()  # bodies are streamed by us
 
     @extend_schema(
         description="Store one file and queue it. The answer means that it is safe; its status"
         " says what became of every line.",
         parameters=[
-            IDEMPOTENCY,
-            _header("Upload-Token", "the upload to join; without it a new one is opened"),
-            _header("X-Filename", "name of a raw body; its beginning tells the record type"),
-            _header("Content-Encoding", "gzip or zstd, if the body is compressed"),
+            idempotency_header(required=True),
+            header("Upload-Token", "the upload to join; without it a new one is opened"),
+            header("X-Filename", "name of a raw body; its beginning tells the record type"),
+            header("Content-Encoding", "gzip or zstd, if the body is compressed"),
             OpenApiParameter("entity", str, enum=sorted(BY_NAME), description="the record type"),
             OpenApiParameter("format", str, enum=FORMATS, description="without it the name tells"),
             OpenApiParameter("delimiter", str, enum=[*DELIMITERS], description="of a CSV file"),
@@ -89,39 +79,42 @@ class Files(FormatOfFiles):
     def post(self, request: Request) -> HttpResponse:
         tenant = tenant_of(request)
         key = idempotency.read_key(tenant, "file", request.headers.get("Idempotency-Key"))
-        if key is None:
-            raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
-        with admission.Seat(tenant):
+        with seats.Seat(tenant):
             delivery = services.Delivery(
                 tenant=tenant,
                 key=key,
                 token=request.headers.get("Upload-Token"),
                 encoding=request.headers.get("Content-Encoding", "").strip().lower(),
-                length=length_of(_plain(request)),
-                body=body_of(_plain(request)),
+                length=length_of(plain(request)),
+                body=body_of(plain(request)),
             )
-            return _sent(services.receive(delivery))
+            return sent(services.receive(delivery))
 
 
 class Uploads(APIView):
     """Uploads: what several files of one delivery have in common."""
 
+    needs = {"GET": Scope.INGEST, "POST": Scope.INGEST}
+
     @extend_schema(
         operation_id="open_upload",
-        parameters=[_header("Idempotency-Key", "1 to 255 printable characters")],
+        parameters=[idempotency_header()],
         request=shapes.OpenUpload,
-        responses={201: shapes.OpenedUpload, **dict.fromkeys((400, 401, 409, 422), PROBLEM)},
+        responses={
+            201: shapes.OpenedUpload,
+            **dict.fromkeys((400, 401, 408, 409, 413, 415, 422), PROBLEM),
+        },
     )
     def post(self, request: Request) -> HttpResponse:
-        options = sessions.Options(**_options(request, shapes.OpenUpload))
+        wanted = sessions.Options(**options(request, shapes.OpenUpload))
         tenant = tenant_of(request)
         key = idempotency.read_key(tenant, "upload", request.headers.get("Idempotency-Key"))
-        return _sent(sessions.open_upload(tenant, options, key))
+        return sent(sessions.open_upload(tenant, wanted, key))
 
     @extend_schema(
         operation_id="list_uploads",
-        parameters=[OpenApiParameter("cursor", str, description="next_cursor of the last page")],
-        responses={200: shapes.UploadPage, 401: PROBLEM},
+        parameters=[CURSOR],
+        responses={200: shapes.UploadPage, **dict.fromkeys((400, 401), PROBLEM)},
     )
     def get(self, request: Request) -> Response:
         rows, cursor = selectors.uploads(
@@ -134,6 +127,8 @@ def _step(operation: str, about: str, step: Callable[[Upload], None]) -> Callabl
     """A view that takes an upload one step further, and answers with its status."""
 
     class Step(APIView):
+        needs = {"POST": Scope.INGEST}
+
         @extend_schema(
             operation_id=operation,
             description=about,
@@ -159,21 +154,28 @@ cancel = _step(
 
 
 class Resume(APIView):
+    needs = {"POST": Scope.INGEST}
+
     @extend_schema(
         operation_id="resume_upload",
         description="Queue the failed, corrupt and cancelled files again: from where they"
         " stopped, or anew if nothing of them has landed.",
         request=shapes.Limits,
-        responses={200: shapes.ResumedUpload, **dict.fromkeys((400, 401, 404), PROBLEM)},
+        responses={
+            200: shapes.ResumedUpload,
+            **dict.fromkeys((400, 401, 404, 408, 413, 415), PROBLEM),
+        },
     )
     def post(self, request: Request, token: str) -> Response:
         upload = selectors.upload_of(tenant_of(request), token)
-        resumed = sessions.resume(upload, _options(request, shapes.Limits))
+        resumed = sessions.resume(upload, options(request, shapes.Limits))
         upload.refresh_from_db()
         return Response({"resumed": resumed, **selectors.status(upload)})
 
 
 class UploadStatus(APIView):
+    needs = {"GET": Scope.INGEST}
+
     @extend_schema(
         operation_id="upload_status",
         responses={200: shapes.UploadStatus, 304: None, **dict.fromkeys((401, 404), PROBLEM)},
@@ -188,6 +190,8 @@ class UploadStatus(APIView):
 
 
 class Rejects(FormatOfFiles):
+    needs = {"GET": Scope.INGEST}
+
     @extend_schema(
         operation_id="upload_rejects",
         description="All rejects, file by file in the order of their lines: as a report, or as"
@@ -199,8 +203,8 @@ class Rejects(FormatOfFiles):
             OpenApiParameter("format", str, enum=["ndjson", "csv"], description="csv: records"),
             OpenApiParameter("chunk", OpenApiTypes.UUID),
             OpenApiParameter("code", str),
-            _header("Range", "bytes=N- or bytes=N-M, to continue a download that broke"),
-            _header("If-Range", "the ETag of that download"),
+            header("Range", "bytes=N- or bytes=N-M, to continue a download that broke"),
+            header("If-Range", "the ETag of that download"),
         ],
         responses={
             (200, "application/x-ndjson"): shapes.RejectedLine,
@@ -219,35 +223,11 @@ class Rejects(FormatOfFiles):
                 "Send form=report, or form=records with format=ndjson or format=csv.",
             )
         wanted = rejects.Asked(form, _uuid(asked.get("chunk")), asked.get("code"))
-        return admission.seated(
-            _plain(request),
+        return seats.seated(
+            plain(request),
             upload.tenant_id,
-            lambda: ranges.answer(_plain(request), rejects.download(upload, wanted)),
+            lambda: ranges.answer(plain(request), rejects.download(upload, wanted)),
         )
-
-
-def _options(request: Request, shape: type[Serializer]) -> dict[str, Any]:
-    """The checked JSON object of a request. Raises Problem for options that do not exist."""
-    if request.headers.get("Transfer-Encoding"):
-        raise Problem("invalid_request", "Send the options with a Content-Length.")
-    with Pace(_plain(request)):
-        options = request.data
-    if not isinstance(options, dict):
-        raise Problem("invalid_request", "Send the options as a JSON object.")
-    if unknown := set(options) - set(shape().fields):
-        raise Problem("invalid_request", f"There is no option {', '.join(sorted(unknown))}.")
-    asked = shape(data=options)
-    if not asked.is_valid():
-        raise Problem("invalid_request", _explained(asked.errors))
-    return dict(asked.validated_data)
-
-
-def _explained(errors: Mapping[str, list[Any]]) -> str:
-    return " ".join(f"{name}: {texts[0]}" for name, texts in errors.items())
-
-
-def _plain(request: Request) -> HttpRequest:
-    return request._request
 
 
 def _uuid(text: str | None) -> UUID | None:
@@ -255,12 +235,3 @@ def _uuid(text: str | None) -> UUID | None:
         return UUID(text) if text else None
     except ValueError:
         raise Problem("invalid_request", "Send chunk as a UUID.") from None
-
-
-def _sent(answer: Answer) -> HttpResponse:
-    headers = {"Location": answer.location}
-    if answer.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return HttpResponse(
-        answer.body, status=answer.status, content_type="application/json", headers=headers
-    )

@@ -100,6 +100,7 @@ class UploadStatus(msgspec.Struct, frozen=True):
     lines_per_second: float | None = None
     eta_seconds: float | None = None
     reject_codes: dict[str, int] = {}
+    level_mismatches: int = 0
     chunks: list[ChunkStatus] = []
 
     @property
@@ -125,3 +126,40 @@ class Reject(msgspec.Struct, frozen=True):
     chunk_id: int | str = ""
     filename: str = ""
     raw: Any = None
+
+
+class OrderedExport(msgspec.Struct, frozen=True):
+    """An export that the server has queued."""
+
+    export_id: str
+    status: str = ""
+    status_url: str = ""
+
+
+class ExportStatus(msgspec.Struct, frozen=True):
+    """How far an export is.
+
+    `rows` and `bytes` are what has been written so far; `rows_expected` and `sha256`, the hex
+    digest of the whole file, are None until they are known. `code` and `message` say why it
+    failed. `eta_seconds` are the seconds left.
+    """
+
+    export_id: str
+    status: str
+    entity: str = ""
+    format: str = ""
+    compression: str = ""
+    filename: str = ""
+    rows: int = 0
+    rows_expected: int | None = None
+    bytes: int = 0
+    sha256: str | None = None
+    code: str | None = None
+    message: str | None = None
+    rows_per_second: float | None = None
+    eta_seconds: float | None = None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it is still going to end."""
+        return self.status in ("queued", "running")

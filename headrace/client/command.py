@@ -11,6 +11,7 @@ import typer
 from headrace.client import http, journal, keys, plan, summary, tables
 from headrace.client.bars import Bars
 from headrace.client.ingestion import Ingestion, Options
+from headrace.client.options import LOCAL, ApiKey, ApiUrl, AsJson, KeysFile
 from headrace.client.progress import Progress
 from headrace.pipeline.formats import DELIMITERS
 
@@ -19,9 +20,7 @@ def ingest(
     data_dir: Annotated[
         Path, typer.Option(help="The folder with the data files.", show_default=True)
     ] = Path("generated_data"),
-    api_url: Annotated[
-        str, typer.Option(envvar="HEADRACE_API_URL", help="The server.")
-    ] = "http://localhost:8000",
+    api_url: ApiUrl = LOCAL,
     tenant_id: Annotated[str | None, typer.Option(help="Send only this tenant's files.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be sent; send nothing.")
@@ -33,24 +32,9 @@ def ingest(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Tell of every file and every retry.")
     ] = False,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="HEADRACE_API_KEY",
-            help="The tenant's API key. Without it and --keys: api_key_<tenant-id>.",
-        ),
-    ] = None,
-    keys_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--keys",
-            metavar="FILE",
-            help="Keys by tenant: lines tenant_id,key or load_tenants' CSV.",
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to stdout.")
-    ] = False,
+    api_key: ApiKey = None,
+    keys_file: KeysFile = None,
+    as_json: AsJson = False,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Files to send at once.")] = 2,
     retry_for: Annotated[
         float,
@@ -89,7 +73,7 @@ def ingest(
     1 lines rejected or parked, or a file failed; 2 usage, or nothing to send;
     3 cannot connect; 4 key refused; 130 interrupted.
     """
-    _check_url(api_url)
+    check_url(api_url)
     _check_delimiter(delimiter)
     waits = wait_for_completion or rejects_out is not None
     options = Options(api_url, waits, jobs, retry_for, parked_grace, rejects_out, delimiter)
@@ -167,7 +151,8 @@ def _tell_halted(ingestion: Ingestion) -> None:
     )
 
 
-def _check_url(api_url: str) -> None:
+def check_url(api_url: str) -> None:
+    """Raises BadParameter unless it is the URL of a server."""
     try:
         url = httpx2.URL(api_url)
     except httpx2.InvalidURL as error:

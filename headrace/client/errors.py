@@ -54,6 +54,10 @@ class UploadClosed(Refused):
     """The upload's token is unknown to the server, or the upload takes no more files."""
 
 
+class NotExported(HeadraceError):
+    """The export failed, was cancelled, is kept no longer, or came with other bytes than it has."""
+
+
 class FileChanged(HeadraceError):
     """The file was written to while it was being sent."""
 

@@ -1,4 +1,4 @@
-"""The HTTP client: uploads, files, progress and rejects, for integrators and our own command.
+"""The HTTP client: uploads, files, progress, rejects, exports; for integrators and our commands.
 
 with HeadraceClient("http://localhost:8000", api_key) as client:
     upload = client.open_upload()
@@ -8,10 +8,10 @@ with HeadraceClient("http://localhost:8000", api_key) as client:
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -19,7 +19,15 @@ import msgspec
 
 import headrace
 from headrace.client import errors
-from headrace.client.answers import AcceptedFile, Reject, Upload, UploadStatus
+from headrace.client.answers import (
+    AcceptedFile,
+    ExportStatus,
+    OrderedExport,
+    Reject,
+    Upload,
+    UploadStatus,
+)
+from headrace.client.downloads import Sink
 from headrace.client.rejected import Download
 from headrace.client.retries import OnRetry, Patience, patiently
 from headrace.pipeline.formats import CSV, NDJSON, format_of_name
@@ -179,9 +187,38 @@ class HeadraceClient:
         query = f"?form=records&format={form}&chunk={quote(str(chunk_id), safe='')}"
         patience = self._patience()
         with Download(path) as download:
-            self._patiently(patience, lambda: self._take(download, place + query, patience.moved))
+            self._patiently(patience, lambda: self._take(download, place + query, patience))
 
-    def _take(self, download: Download, path: str, moved: Callable[[], None]) -> httpx2.Response:
+    def order_export(
+        self, tenant_id: str, asked: Mapping[str, Any], idempotency_key: str | None = None
+    ) -> OrderedExport:
+        """Order an export, or hear of the one that was ordered with this key before.
+
+        `asked` is the request as docs/exports.md has it: `entity`, `format`, `filters`, ….
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        place = _exports(tenant_id)
+        response = self._patiently(
+            self._patience(), lambda: self._ask("POST", place, headers=headers, json=dict(asked))
+        )
+        return _decoded(response, OrderedExport)
+
+    def export_status(self, tenant_id: str, export_id: str) -> ExportStatus:
+        """How far an export is."""
+        place = f"{_exports(tenant_id)}/{quote(export_id, safe='')}/"
+        response = self._patiently(self._patience(), lambda: self._ask("GET", place, headers={}))
+        return _decoded(response, ExportStatus)
+
+    def download_export(self, tenant_id: str, export_id: str, into: Sink) -> None:
+        """Bring the bytes of a completed export, or what `into` lacks of them.
+
+        Streamed; a stream that breaks is continued. The digest is left to the caller.
+        """
+        place = f"{_exports(tenant_id)}/{quote(export_id, safe='')}/download"
+        patience = self._patience()
+        self._patiently(patience, lambda: self._take(into, place, patience))
+
+    def _take(self, download: Sink, path: str, patience: Patience) -> httpx2.Response:
         headers = {"Accept-Encoding": "identity", **download.headers}
         try:
             response = self._ask("GET", path, headers=headers, stream=True)
@@ -191,8 +228,9 @@ class HeadraceClient:
             download.start_anew()  # all had come but the end of the answer
             raise errors.Unreachable(error.code, error.detail, status=error.status) from error
         try:
-            download.take(response, moved)
+            download.take(response, patience.moved)
         except httpx2.TransportError as error:
+            patience.came(download.size)
             raise errors.of_transport(error) from error
         finally:
             response.close()
@@ -256,6 +294,10 @@ class HeadraceClient:
             raise
         self._reached = True
         return response
+
+
+def _exports(tenant_id: str) -> str:
+    return f"/tenants/{quote(tenant_id, safe='')}/reports/export"
 
 
 def _file_headers(name: str, token: str, digest: str, delimiter: str) -> dict[str, str]:

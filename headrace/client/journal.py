@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 
 import msgspec
 
-from headrace.client import locking
+from headrace.client import durable, locking
 
 FOLDER = ".headrace-ingest"
 
@@ -109,7 +109,7 @@ class Journal:
         with self._writing:
             page = msgspec.structs.replace(self._page, **members)
             try:
-                _replace_durably(self.path, msgspec.json.format(msgspec.json.encode(page)))
+                durable.replace(self.path, msgspec.json.format(msgspec.json.encode(page)))
             except OSError as error:
                 raise JournalError(f"cannot write the journal {self.path}: {error}") from error
             self._page = page
@@ -167,23 +167,3 @@ def _lock(path: Path, tenant_id: str) -> IO[str]:
         f"another client (process {holder}) is sending the files of tenant {tenant_id} "
         f"to this server; wait for it or end it (lock {path})"
     )
-
-
-def _replace_durably(path: Path, content: bytes) -> None:
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    _fsync_folder(path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; its rename is journalled by NTFS
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

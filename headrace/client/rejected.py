@@ -8,6 +8,7 @@ from typing import Self
 
 import httpx2
 
+from headrace.client import downloads
 from headrace.client.answers import ChunkStatus
 from headrace.entities import BY_NAME
 from headrace.pipeline import mending
@@ -41,7 +42,7 @@ class Download:
         self._path = path
         self._part = path.with_name(f".{path.name}.part")
         self._etag = ""
-        self._size = 0
+        self.size = 0
 
     def __enter__(self) -> Self:
         self._part.write_bytes(b"")
@@ -61,12 +62,10 @@ class Download:
     @property
     def headers(self) -> dict[str, str]:
         """What to ask for: all, or the rest of what has come if it is still the same."""
-        if not self._size or not self._etag:
-            return {}
-        return {"Range": f"bytes={self._size}-", "If-Range": self._etag}
+        return downloads.rest(self.size, self._etag)
 
     def start_anew(self) -> None:
-        self._size = 0
+        self.size = 0
 
     def take(self, response: httpx2.Response, moved: Callable[[], None]) -> None:
         """Read a response to its end; `moved` is called after each block. Raises TransportError."""
@@ -74,8 +73,8 @@ class Download:
             self.start_anew()
         self._etag = response.headers.get("ETag", "")
         with self._part.open("r+b") as file:
-            file.seek(self._size)
+            file.seek(self.size)
             file.truncate()
             for block in response.iter_bytes():
-                self._size += file.write(block)
+                self.size += file.write(block)
                 moved()

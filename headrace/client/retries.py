@@ -16,7 +16,7 @@ OnRetry = Callable[[HeadraceError, float], None]
 
 _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 15.0
-_LONGEST_TOLD_WAIT = 60.0  # a Retry-After of an hour is a reason to fail, not to sleep
+_LONGEST_TOLD_WAIT = 60.0  # whatever Retry-After says; what is to last for hours is not waited for
 
 
 class Patience:
@@ -28,7 +28,8 @@ class Patience:
     """
 
     def __init__(self, seconds: float, on_retry: OnRetry) -> None:
-        self._left = seconds
+        self._seconds = self._left = seconds
+        self._furthest = 0
         self._on_retry = on_retry
         self._tries = 0
         self._quiet_since = time.monotonic()
@@ -37,9 +38,17 @@ class Patience:
         """Note that a piece of the body has just gone out."""
         self._quiet_since = time.monotonic()
 
+    def came(self, size: int) -> None:
+        """Note how many bytes of a body that is continued where it broke are there. More than
+        ever before make good for what was lost until then."""
+        if size > self._furthest:
+            self._furthest, self._left, self._tries = size, self._seconds, 0
+
     def __call__(self, error: Exception) -> float | bool:
         """The seconds to wait before the next try, or False to give up."""
         if not isinstance(error, HeadraceError) or not error.retryable:
+            return False
+        if (error.retry_after or 0.0) > max(self._seconds, _LONGEST_TOLD_WAIT):
             return False
         self._tries += 1
         wait = self._wait_after(error)

@@ -54,6 +54,7 @@ class TenantAccount(msgspec.Struct):
     entities: dict[str, EntityAccount]
     totals: EntityAccount
     reject_codes: dict[str, int]
+    level_mismatches: int
     failed_files: list[Failure]
 
 
@@ -165,6 +166,7 @@ def _tenant(run: TenantRun) -> TenantAccount:
         entities=entities,
         totals=_sum(entities.values()),
         reject_codes=status.reject_codes if status else {},
+        level_mismatches=status.level_mismatches if status else 0,
         failed_files=failures,
     )
 

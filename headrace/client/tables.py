@@ -92,6 +92,9 @@ def _remarks(tenant: TenantAccount) -> list[str]:
         lines.append(f"{outcomes.rejected:,} lines rejected: {codes}")
         lines.append(f'  see each: curl -H "X-API-Key: $API_KEY" {tenant.rejects_url}')
         lines += [f"  to mend and send again: {path}" for path in tenant.rejects_files]
+    if tenant.level_mismatches:
+        lines.append(f"{tenant.level_mismatches:,} stock events claim another level than ours:")
+        lines.append("  they landed; GET /stock/events?mismatch=true shows both levels")
     if outcomes and outcomes.parked:
         lines.append(f"{outcomes.parked:,} lines parked ({_parked_in(tenant)}):")
         lines.append("  the row they refer to is unknown; they land by themselves when it arrives")

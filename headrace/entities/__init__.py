@@ -12,6 +12,14 @@ ENTITIES: tuple[Entity, ...] = tuple(
     load_order((CUSTOMERS, PRODUCTS, ORDERS, ORDER_ITEMS, PRICE_HISTORY, STOCK_EVENTS))
 )
 BY_NAME: dict[str, Entity] = {entity.name: entity for entity in ENTITIES}
+#: Every target table: those that records are sent to, and those of levels.
+TABLES: dict[str, Entity] = BY_NAME | {
+    entity.level_table.name: entity.level_table for entity in ENTITIES if entity.level_table
+}
+#: The tables in which promotion lists days whose rows have changed.
+DAY_TABLES: tuple[str, ...] = tuple(
+    dict.fromkeys(entity.days.table for entity in ENTITIES if entity.days)
+)
 
 
 def entity_of_file(filename: str) -> Entity | None:

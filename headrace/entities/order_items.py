@@ -1,4 +1,4 @@
-from headrace.schema import Entity, Field, Index, Integer, Money, Reference, Uuid
+from headrace.schema import Days, Entity, Field, Index, Integer, Money, Reference, Uuid
 
 ORDER_ITEMS = Entity(
     name="order_items",
@@ -17,4 +17,5 @@ ORDER_ITEMS = Entity(
         Index("order_items_order_idx", ("order_id",)),
         Index("order_items_product_idx", ("product_id",)),
     ),
+    days=Days("order_date", parent="order_id"),
 )

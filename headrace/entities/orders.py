@@ -1,5 +1,6 @@
 from headrace.schema import (
     SERVER_NOW,
+    Days,
     Entity,
     Field,
     Index,
@@ -52,14 +53,18 @@ ORDERS = Entity(
     references=(Reference("customer_id", "customers"),),
     natural_keys=("external_order_id",),
     indexes=(
-        Index("orders_tenant_date_status_idx", ("order_date desc", "order_status")),
         Index(
-            "orders_summary_covering_idx",
-            ("order_date", "order_status"),
-            include=("total_amount", "currency"),
+            "orders_search_idx",
+            ("order_date", "order_id", "order_status"),
+            include=("total_amount", "currency", "kind", "external_order_id"),
         ),
-        Index("orders_customer_idx", ("customer_id",), where_present="customer_id"),
+        Index(
+            "orders_customer_search_idx",
+            ("customer_id", "order_date", "order_id"),
+            where_present="customer_id",
+        ),
         Index("orders_raw_payload_gin_idx", ("raw_payload",), method="gin", optional=True),
     ),
     checks=(MinimumWhen("total_amount", 0, when="kind", equals="sale"),),
+    days=Days("order_date"),
 )

@@ -6,14 +6,14 @@ expression made from the entity.
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
 
 from headrace.pipeline import values
-from headrace.schema import Before, Check, Entity, MinimumWhen
+from headrace.schema import Before, Check, Entity, MinimumWhen, OneOf, OnlyWith
 
 _MANY_DIGITS = re.compile(rf"\d{{{values.MAX_ZEROS + 1}}}", re.ASCII)
 _FOUR_DIGITS = re.compile(r"\d{4}", re.ASCII)
@@ -48,15 +48,20 @@ def _has_many_digits(text: str) -> bool:
     return bool(_FOUR_DIGITS.search(text[9::10]) and _MANY_DIGITS.search(text))
 
 
-def checks_test(entity: Entity) -> Callable[[list[Any]], bool]:
+Test = Callable[[list[Any]], bool]
+
+
+def checks_test(entity: Entity) -> Test:
     """Whether clean cells keep the entity's checks for certain; NULL is None or UNSET."""
     tests = [_check_test(entity.field_names.index, check) for check in entity.checks]
-    if len(tests) == 1:
-        return tests[0]
-    return lambda cells: all(test(cells) for test in tests)
+    return reduce(_both, tests) if tests else lambda cells: True
 
 
-def _check_test(place: Callable[[str], int], check: Check) -> Callable[[list[Any]], bool]:
+def _both(one: Test, other: Test) -> Test:
+    return lambda cells: one(cells) and other(cells)
+
+
+def _check_test(place: Callable[[str], int], check: Check) -> Test:
     match check:
         case Before(earlier, later):
             start, end = place(earlier), place(later)
@@ -64,6 +69,15 @@ def _check_test(place: Callable[[str], int], check: Check) -> Callable[[list[Any
         case MinimumWhen(field, _, when, equals):
             value, state = place(field), place(when)
             return lambda cells: _not_negative(cells[value], cells[state], equals)
+        case OneOf(one, other):
+            first, second = place(one), place(other)
+            return lambda cells: (cells[first] in _ABSENT) != (cells[second] in _ABSENT)
+        case OnlyWith(field, other):
+            value, needed = place(field), place(other)
+            return lambda cells: cells[value] in _ABSENT or cells[needed] not in _ABSENT
+
+
+_ABSENT = (None, UNSET)
 
 
 def _not_negative(value: Any, state: Any, equals: str) -> bool:

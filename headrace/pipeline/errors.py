@@ -44,6 +44,13 @@ class RejectCode(_Coded):
     REFERENCE_MISSING = "reference_missing", "Send the row that is referred to, then this one."
     NATURAL_KEY_TAKEN = "natural_key_taken", "Use the id that already has this key."
     EVENT_CONFLICT = "event_conflict", "Give a different event an id of its own."
+    NEGATIVE_LEVEL = (
+        "negative_level",
+        "Correct the event, send what came in first, or let the tenant have negative levels.",
+    )
+    LEVEL_CHANGED = "level_changed", "Look at the level that is there now, and count again."
+    REFUSED_TOGETHER = "refused_together", "Mend the event that it names, and send both again."
+    ONE_OF = "one_of", "Send exactly one of the two fields."
     INTERVAL_OVERLAP = "interval_overlap", "End the earlier interval before the next one begins."
     DATABASE_REFUSED = "database_refused", "Report the line: a check of ours is missing."
 
@@ -70,6 +77,14 @@ class FailureCode(_Coded):
     TOO_LARGE_AT_ONCE = (
         "too_large_at_once",
         "Send smaller files, or use the error policy reject_failed.",
+    )
+    ROW_QUOTA = (
+        "row_quota",
+        "Resume the upload on another day (UTC), split the file, or ask for a higher quota.",
+    )
+    STORAGE_QUOTA = (
+        "storage_quota",
+        "Ask again when files that are kept have gone, or for a higher quota.",
     )
     CANCELLED = "cancelled", "Resume the upload, or send the file again."
     REFUSED_TOO_OFTEN = "refused_too_often", "The database refused many rows: report the chunk."

@@ -17,7 +17,7 @@ from headrace.pipeline import values
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.report import Fault
 from headrace.pipeline.values import JsonNumber, Refused
-from headrace.schema import Before, Check, Entity, Field, MinimumWhen
+from headrace.schema import Before, Check, Entity, Field, MinimumWhen, OneOf, OnlyWith
 
 NULL = r"\N"
 FAULTY = object()  #: stands for a value whose faults have been told
@@ -45,11 +45,15 @@ class Row(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """Either a row, or at least one fault; and the keys that no field has."""
+    """Either a row, or at least one fault; and the keys that no field has.
+
+    `cluster` is the segment field's value, where the record has a sound one.
+    """
 
     row: Row | None
     faults: tuple[Fault, ...]
     unknown: tuple[str, ...]
+    cluster: str | None = None
 
 
 class Inspector:
@@ -84,9 +88,14 @@ class Inspector:
                 message = f"expected {values.expectation(field.type)}, found no such key"
                 faults.append(Fault(RejectCode.REQUIRED, field.name, "", message))
         faults += self._reserved_faults(record)
-        faults += [fault for check in self._entity.checks for fault in self._broken(check, texts)]
+        given = {name for name, value in record.items() if value is not None}
+        for check in self._entity.checks:
+            faults += self._broken(check, texts, given)
         return Inspection(
-            None if faults else self._row(texts), tuple(faults), tuple(self._unknown(record))
+            None if faults else self._row(texts),
+            tuple(faults),
+            tuple(self._unknown(record)),
+            texts.get(self._entity.segment_field),
         )
 
     def _read(
@@ -110,7 +119,8 @@ class Inspector:
             faults.append(Fault(RejectCode.BAD_OPERATION, "_op", shown, 'expected "upsert"'))
         return faults
 
-    def _broken(self, check: Check, texts: dict[str, str | None]) -> list[Fault]:
+    def _broken(self, check: Check, texts: dict[str, str | None], given: set[str]) -> list[Fault]:
+        """`given` has the keys with a value, sound or not."""
         match check:
             case MinimumWhen(field, minimum, when, equals):
                 actual = texts.get(when, self._entity.field(when).default)
@@ -123,6 +133,14 @@ class Inspector:
                 if start is not None and end is not None and not start < end:
                     message = f"expected a time after {earlier} ({start})"
                     return [Fault(RejectCode.BAD_ORDER, later, end, message)]
+            case OneOf(one, other):
+                if (one in given) == (other in given):
+                    message = f"expected either {one} or {other}"
+                    return [Fault(RejectCode.ONE_OF, one, texts.get(one) or "", message)]
+            case OnlyWith(name, other):
+                if name in given and other not in given:
+                    message = f"expected {name} only together with {other}"
+                    return [Fault(RejectCode.ONE_OF, name, texts.get(name) or "", message)]
         return []
 
     def _unknown(self, record: dict[str, Any]) -> list[str]:

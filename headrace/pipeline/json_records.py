@@ -1,7 +1,7 @@
 """A JSON object → a row: msgspec reads clean ones, all others are the inspector's."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -28,6 +28,7 @@ class JsonRecords:
         return self._inspector.inspect(raw)
 
 
+@lru_cache(256)
 def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[bytes], Row | None]:
     """A function that reads a clean line to its row, and gives None for any other line."""
     decode = msgspec.json.Decoder(_record_type(entity), float_hook=values.number_of).decode
@@ -68,7 +69,7 @@ def _clean_reader(entity: Entity, tenant: UUID, zone: ZoneInfo) -> Callable[[byt
 
 
 def _mask(cells: list[Any]) -> int:
-    return sum(1 << bit for bit, cell in enumerate(cells) if cell is not UNSET)
+    return sum([1 << bit for bit, cell in enumerate(cells) if cell is not UNSET])
 
 
 def _hides_keys(line: bytes, text: str, keys: int) -> bool:

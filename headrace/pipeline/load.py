@@ -49,6 +49,10 @@ class Load:
     `max_bytes` the most that they may unpack to; `format` and `delimiter` are those of
     formats.format_of. `renews` says that equal rows must take the
     new sequence too, because an older file may still bring older values.
+
+    Of movements: whether levels `may_be_negative`, and if so whether those that fall below 0 are
+    told (`watches_falls`); whether all of an owner are refused where one is (`whole_owners`),
+    whatever is wrong with it; `name_event` gives the id of an event that has none, by its line.
     """
 
     entity: Entity
@@ -64,6 +68,10 @@ class Load:
     renews: bool = False
     max_bytes: int = 100 << 30
     policy: Policy = Policy()
+    may_be_negative: bool = False
+    watches_falls: bool = False
+    whole_owners: bool = False
+    name_event: Callable[[int], UUID] | None = None
 
     @property
     def sequence(self) -> int:

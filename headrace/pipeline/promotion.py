@@ -5,7 +5,6 @@ parked or refused must not have superseded an earlier one that can land.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,10 @@ import numpy as np
 from headrace.pipeline.dialects.base import Connection, Dialect, Span, Taken
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.load import Load
-from headrace.pipeline.report import Fault, Lines, Outcome, Parked, Reject, SegmentReport
+from headrace.pipeline.movements import Movements
+from headrace.pipeline.report import Lines, Outcome, SegmentReport
 from headrace.pipeline.scratch import SegmentRows
+from headrace.pipeline.segment import Segment
 from headrace.schema import Interval, Promotion
 
 
@@ -25,36 +26,27 @@ def promote(
 
     Raises what the driver raises; `dialect.translated` says what it means.
     """
-    return _Segment(connection, dialect, load, rows).promote()
+    kind = Rows if load.entity.levels is None else Movements
+    return kind(connection, dialect, load, rows).promote()
 
 
-class _Segment:
-    def __init__(
-        self, connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
-    ) -> None:
-        self._connection = connection
-        self._dialect = dialect
-        self._load = load
-        self._entity = load.entity
-        self._rows = rows
-        self._report = SegmentReport()
-        self._lines = rows.index["line"].astype(np.int64)
-        self._left = self._lines
+class Rows(Segment):
+    """Rows that are inserted, or change the one that the table holds under their key."""
 
-    def promote(self) -> SegmentReport:
-        self._dialect.stage(self._connection, self._entity, self._rows.rows)
-        self._hold_back_orphans()
+    def land(self) -> None:
         self._refuse_taken_keys()
         if self._entity.interval is not None:
             self._refuse_overlaps(self._entity.interval)
         if self._entity.promotion is not Promotion.APPEND and self._may_repeat_keys():
             self._supersede_repeated()
+        self._days: set[str] = set()
         unwritten = [(mask, self._write(mask)) for mask in self._masks()]
         for mask, lines in unwritten:
             self._explain_unwritten(lines, mask)
+        if self._days:
+            self._dialect.mark_days(self._connection, self._load, sorted(self._days))
         if self._entity.promotion is not Promotion.APPEND:
             self._renew_equal_rows()
-        return self._report
 
     def _renew_equal_rows(self) -> None:
         """Keep what may still come with an older sequence from winning over rows left alone."""
@@ -62,35 +54,12 @@ class _Segment:
             self._dialect.renew(self._connection, self._load)
         elif self._report.parked:  # which may wake, and must not win over lines further down
             parked = {line.line for line in self._report.parked}
-            keys = dict(zip(self._lines.tolist(), self._keys(), strict=True))
+            keys = dict(zip(self._lines.tolist(), self._cells(self._entity.key), strict=True))
             waiting = {keys[line] for line in parked}
             others = [line for line, key in keys.items() if key not in waiting]
             self._dialect.drop(self._connection, self._entity, np.array(others, np.int64))
             if len(others) + len(parked) < len(keys):
                 self._dialect.renew(self._connection, self._load)
-
-    def _keys(self) -> list[bytes]:
-        """The key of every row, as it travels."""
-        place = 2 + self._entity.field_names.index(self._entity.key)
-        return [row.split(b"\t", place + 1)[place] for row in self._rows.rows]
-
-    def _hold_back_orphans(self) -> None:
-        held: set[int] = set()
-        for reference in self._entity.references:
-            found = self._dialect.unresolved(self._connection, self._load, reference)
-            fresh = [(line, key) for line, key in found if line not in held]
-            held.update(line for line, _ in fresh)
-            if self._load.parks:
-                self._park(reference.field, reference.entity, fresh)
-            else:
-                expected = f"expected the id of one of your {reference.entity}"
-                self._refuse(RejectCode.REFERENCE_MISSING, reference.field, fresh, expected)
-
-    def _park(self, field: str, entity: str, found: list[tuple[int, str]]) -> None:
-        self._report.parked += [
-            Parked(line, self._offset(line), field, entity, key) for line, key in found
-        ]
-        self._settle(Outcome.PARKED, [line for line, _ in found])
 
     def _refuse_taken_keys(self) -> None:
         for field in self._entity.natural_keys:
@@ -150,7 +119,8 @@ class _Segment:
         written = self._dialect.write(self._connection, self._load, mask)
         self._report.add(Outcome.INSERTED, written.inserted)
         self._report.add(Outcome.UPDATED, written.updated)
-        return np.setdiff1d(staged, np.concatenate(written))
+        self._days |= written.days
+        return np.setdiff1d(staged, np.concatenate((written.inserted, written.updated)))
 
     def _explain_unwritten(self, rest: Lines, mask: int) -> None:
         if not len(rest):
@@ -167,30 +137,6 @@ class _Segment:
             )
         else:
             self._report.add(Outcome.SUPERSEDED, others)
-
-    def _refuse(
-        self, code: RejectCode, field: str, found: list[tuple[int, str]], expected: str
-    ) -> None:
-        self._report.rejects += [
-            self._reject(code, field, line, value, expected) for line, value in found
-        ]
-        self._settle(Outcome.REJECTED, [line for line, _ in found])
-
-    def _reject(self, code: RejectCode, field: str, line: int, value: str, expected: str) -> Reject:
-        fault = Fault(code, field, value, expected)
-        return Reject.of(line, self._offset(line), "promote", (fault,))
-
-    def _settle(self, outcome: Outcome, lines: Iterable[int]) -> None:
-        """Record lines that do not land and take them out of staging."""
-        settled = np.array(sorted(lines), np.int64)
-        if len(settled):
-            self._dialect.drop(self._connection, self._entity, settled)
-            self._left = np.setdiff1d(self._left, settled)
-            self._report.add(outcome, settled)
-
-    def _offset(self, line: int) -> int:
-        at = np.searchsorted(self._lines, line)
-        return int(self._rows.index["offset"][at])
 
 
 def overlapping(spans: list[Span]) -> list[Span]:

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -221,12 +222,25 @@ def rejects_of(blob: bytes) -> Iterator[Reject]:
     yield from map(decode, (rest + unpacked.flush()).splitlines())
 
 
+class Fall(NamedTuple):
+    """A level that was not below 0 before a segment's movements, and is after them."""
+
+    owner: str
+    level: int
+
+
 class SegmentReport(msgspec.Struct):
-    """What became of the lines of one segment."""
+    """What became of the lines of one segment.
+
+    `mismatches` counts lines that landed and claim another level than the one they led to; `falls`
+    are those that the load watches for.
+    """
 
     outcomes: dict[Outcome, Lines] = msgspec.field(default_factory=dict)
     rejects: list[Reject] = msgspec.field(default_factory=list)
     parked: list[Parked] = msgspec.field(default_factory=list)
+    mismatches: int = 0
+    falls: list[Fall] = msgspec.field(default_factory=list)
 
     def add(self, outcome: Outcome, lines: Lines) -> None:
         if len(lines):
@@ -239,6 +253,8 @@ class SegmentReport(msgspec.Struct):
             self.add(outcome, lines)
         self.rejects += other.rejects
         self.parked += other.parked
+        self.mismatches += other.mismatches
+        self.falls += other.falls
 
     @property
     def counts(self) -> Counts:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,11 +28,12 @@ from headrace.pipeline.errors import (
 )
 from headrace.pipeline.load import Load, Policy
 from headrace.pipeline.report import Fault, Lines, Outcome, Reject, SegmentReport
-from headrace.pipeline.scratch import Bounds, RowFile, SegmentRows
+from headrace.pipeline.scratch import Bounds, RowFile, SegmentRows, cells
 from headrace.pipeline.verify import Verified, reread, verify
 
 ATTEMPTS = 6
 MAX_REFUSED = 100
+MOST_MOVEMENTS = 10_000
 WHOLE = Bounds("", "")
 Record = Callable[[SegmentReport], None]
 
@@ -97,16 +98,23 @@ def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list
     scratch.clear(folder)
     verified = verify(load, folder, ledger.tick)
     verified.rows.gather()
+    verified.refuse_others()
     bounds = ledger.bounds()
     if bounds is None:
         is_whole = load.policy.whole and verified.rows.count
-        bounds = [WHOLE] if is_whole else scratch.plan(verified.rows, dialect.segment_rows)
+        bounds = [WHOLE] if is_whole else scratch.plan(verified.rows, _segment_rows(load, dialect))
         ledger.record_plan(verified, bounds)
     if load.policy.whole:
         _check_size(load.policy, verified.rows)
     segments = scratch.scatter(verified.rows, bounds, folder)
     scratch.keep(folder, load, segments)
     return segments
+
+
+def _segment_rows(load: Load, dialect: Dialect) -> int:
+    """Levels are locked for as long as a segment takes, and callers wait for them."""
+    rows = dialect.segment_rows
+    return rows if load.entity.levels is None else min(rows, MOST_MOVEMENTS)
 
 
 def _check_size(policy: Policy, rows: RowFile) -> None:
@@ -223,8 +231,27 @@ def _meaning(dialect: Dialect, error: Exception) -> HeadraceError:
     return meaning
 
 
+def _halves(load: Load, rows: SegmentRows) -> list[list[int]]:
+    """The places of the rows of either half; one list if they cannot be halved.
+
+    Movements of one owner stay together: they are landed together or not at all.
+    """
+    places = list(range(len(rows.rows)))
+    owner: Sequence[Any] = places
+    if load.entity.levels is not None:
+        owner = cells(rows, load.entity, load.entity.levels.owner)
+    owners = sorted(set(owner))
+    if len(owners) == 1:
+        return [places]
+    first = set(owners[: len(owners) // 2])
+    return [[at for at in places if (owner[at] in first) is is_first] for is_first in (True, False)]
+
+
 class _Bisection:
-    """The last resort: halve the segment until the rows that the database refuses are alone."""
+    """The last resort: halve the segment until the rows that the database refuses are alone.
+
+    A race is run once more first: what was in the way is there to be seen by now.
+    """
 
     def __init__(self) -> None:
         self._refused = 0
@@ -232,28 +259,32 @@ class _Bisection:
     def promote(
         self, connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
     ) -> SegmentReport:
-        cursor = connection.cursor()
-        cursor.execute("SAVEPOINT half")
-        try:
-            report = promotion.promote(connection, dialect, load, rows)
-        except Exception as error:
-            meaning = _meaning(dialect, error)
-            if isinstance(meaning, Retryable):
-                raise
-            cursor.execute("ROLLBACK TO SAVEPOINT half")
-            return self._halved(connection, dialect, load, rows)
-        cursor.execute("RELEASE SAVEPOINT half")
-        return report
+        for _ in range(2):
+            cursor = connection.cursor()
+            cursor.execute("SAVEPOINT half")
+            try:
+                report = promotion.promote(connection, dialect, load, rows)
+            except Exception as error:
+                meaning = _meaning(dialect, error)
+                if isinstance(meaning, Retryable):
+                    raise
+                cursor.execute("ROLLBACK TO SAVEPOINT half")
+                if not isinstance(meaning, Race):
+                    break
+            else:
+                cursor.execute("RELEASE SAVEPOINT half")
+                return report
+        return self._halved(connection, dialect, load, rows)
 
     def _halved(
         self, connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
     ) -> SegmentReport:
-        if len(rows.rows) == 1:
+        halves = _halves(load, rows)
+        if len(halves) == 1:
             return self._refuse(rows)
-        middle = len(rows.rows) // 2
         report = SegmentReport()
-        for part in (slice(None, middle), slice(middle, None)):
-            half = SegmentRows(rows.index[part], rows.rows[part])
+        for places in halves:
+            half = SegmentRows(rows.index[places], [rows.rows[place] for place in places])
             report.merge(self.promote(connection, dialect, load, half))
         return report
 
@@ -263,8 +294,9 @@ class _Bisection:
             raise Permanent(
                 FailureCode.REFUSED_TOO_OFTEN, f"more than {MAX_REFUSED} rows of a segment"
             )
-        line, offset = int(rows.index["line"][0]), int(rows.index["offset"][0])
         fault = Fault(RejectCode.DATABASE_REFUSED, "", "", "expected a row that the table accepts")
-        report = SegmentReport(rejects=[Reject.of(line, offset, "promote", (fault,))])
+        places = zip(rows.index["line"].tolist(), rows.index["offset"].tolist(), strict=True)
+        rejects = [Reject.of(line, offset, "promote", (fault,)) for line, offset in places]
+        report = SegmentReport(rejects=rejects)
         report.add(Outcome.REJECTED, rows.index["line"].astype("int64"))
         return report

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from headrace.pipeline.inspection import Row
 from headrace.pipeline.load import Load
 from headrace.pipeline.ties import Ties
+from headrace.schema import Entity
 
 INDEX = np.dtype(
     [("line", "<u8"), ("offset", "<u8"), ("mask", "<u4"), ("length", "<u4"), ("key", "S36")]
@@ -38,6 +39,25 @@ class SegmentRows:
 
     index: Index
     rows: list[bytes]
+
+
+def cells(rows: SegmentRows, entity: Entity, field: str) -> list[bytes]:
+    """The cell of a field in every row, as it travels."""
+    place = 2 + entity.field_names.index(field)
+    return [row.split(b"\t", place + 1)[place] for row in rows.rows]
+
+
+def ready_rows(lines: list[int], offsets: list[int], rows: list[Row]) -> SegmentRows:
+    """Checked rows with their physical lines and byte offsets, ready to be staged."""
+    ready = [
+        f"{line}\t{row.mask}\t{row.text}".encode() for line, row in zip(lines, rows, strict=True)
+    ]
+    index = np.empty(len(rows), INDEX)
+    index["line"], index["offset"] = lines, offsets
+    index["mask"] = [row.mask for row in rows]
+    index["length"] = [len(row) + 1 for row in ready]
+    index["key"] = [row.cluster.encode() for row in rows]
+    return SegmentRows(index, ready)
 
 
 class Bounds(NamedTuple):
@@ -65,16 +85,8 @@ class RowFile:
 
     def append(self, lines: list[int], offsets: list[int], rows: list[Row]) -> None:
         """Add checked rows with their physical lines and byte offsets."""
-        ready = [
-            f"{line}\t{row.mask}\t{row.text}\n".encode()
-            for line, row in zip(lines, rows, strict=True)
-        ]
-        index = np.empty(len(rows), INDEX)
-        index["line"], index["offset"] = lines, offsets
-        index["mask"] = [row.mask for row in rows]
-        index["length"] = [len(row) for row in ready]
-        index["key"] = [row.cluster.encode() for row in rows]
-        self.append_ready(index, b"".join(ready))
+        ready = ready_rows(lines, offsets, rows)
+        self.append_ready(ready.index, b"".join(row + b"\n" for row in ready.rows))
         if self._ties:
             self._ties.append(rows)
 

@@ -7,16 +7,19 @@ with a quote to a line of rubbish, is inspection.py's.
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from typing import NamedTuple, Protocol
 
-from headrace.pipeline import formats, values
+from headrace.pipeline import formats, owners, values
 from headrace.pipeline.csv_records import CsvRecords
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.formats.base import MAX_LINE, Batch, Format
-from headrace.pipeline.inspection import Inspection, Row
+from headrace.pipeline.inspection import NULL, Inspection, Row
 from headrace.pipeline.json_records import JsonRecords
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import Fault, Reject
+from headrace.schema import Entity
 
 MAX_UNKNOWN_KEYS = 100
 OTHER_KEYS = "…"  #: counts for all keys beyond the first MAX_UNKNOWN_KEYS
@@ -35,6 +38,7 @@ class Checked(NamedTuple):
     """What the lines of a batch are: rows and rejects by ascending line.
 
     The batch has `height` physical lines; on those of `blanks` and `gaps` no record begins.
+    `blamed` has the owners of refused records, by line, as far as they can be told.
     """
 
     height: int
@@ -44,6 +48,7 @@ class Checked(NamedTuple):
     rejects: list[Reject]
     blanks: list[int]
     gaps: list[range]
+    blamed: dict[int, str]
 
 
 class Checker:
@@ -53,13 +58,14 @@ class Checker:
         self.unknown_keys: Counter[str] = Counter()
         self._load = load
         self._form = form
-        self._records: Records = JsonRecords(load)
+        self._reads = load if load.name_event is None else _without_key(load)
+        self._records: Records = JsonRecords(self._reads)
 
     def check(self, batch: Batch) -> Checked:
         """What the lines of `batch` are. Raises Permanent for a header that cannot be used."""
-        checked = Checked(batch.height, [], [], [], [], [], [])
+        checked = Checked(batch.height, [], [], [], [], [], [], {})
         if batch.is_header:
-            self._records = CsvRecords(self._load, batch.lines[0], batch.first_line)
+            self._records = CsvRecords(self._reads, batch.lines[0], batch.first_line)
             checked.gaps.append(range(batch.first_line, batch.first_line + batch.height))
         elif not any(batch.lines):
             checked.blanks.extend(batch.numbers())
@@ -80,28 +86,49 @@ class Checker:
             else:
                 checked.lines.append(number)
                 checked.offsets.append(offset)
-                checked.rows.append(row)
+                checked.rows.append(self._named(row, number))
 
     def _look_closer(self, line: bytes, number: int, offset: int, checked: Checked) -> None:
         if not line.strip(self._form.blanks):
             checked.blanks.append(number)
             return
-        row, faults = self._inspected(line)
+        row, faults, owner = self._inspected(line)
         if row is None:
             checked.rejects.append(Reject.of(number, offset, "verify", faults))
+            if owner := owner or owners.told_owner(self._load.entity.segment_field, line):
+                checked.blamed[number] = owner
         else:
             checked.lines.append(number)
             checked.offsets.append(offset)
-            checked.rows.append(row)
+            checked.rows.append(self._named(row, number))
 
-    def _inspected(self, line: bytes) -> tuple[Row | None, tuple[Fault, ...]]:
+    def _named(self, row: Row, number: int) -> Row:
+        """The row with a key; a record may be without one where the load gives it."""
+        name = self._load.name_event
+        if name is None or row.mask & 1:
+            return row
+        return row._replace(text=f"{name(number)}{row.text.removeprefix(NULL)}", mask=row.mask | 1)
+
+    def _inspected(self, line: bytes) -> tuple[Row | None, tuple[Fault, ...], str | None]:
         if len(line) > MAX_LINE:
-            return None, (Fault(RejectCode.LINE_TOO_LONG, "", "", "expected at most 1 MiB"),)
-        row, faults, unknown = self._records.inspect(line)
+            fault = Fault(RejectCode.LINE_TOO_LONG, "", "", "expected at most 1 MiB")
+            return None, (fault,), None
+        row, faults, unknown, owner = self._records.inspect(line)
         for key in map(values.shown_key, unknown):
             has_room = key in self.unknown_keys or len(self.unknown_keys) < MAX_UNKNOWN_KEYS
             self.unknown_keys[key if has_room else OTHER_KEYS] += 1
-        return row, faults
+        return row, faults, owner
+
+
+def _without_key(load: Load) -> Load:
+    """The load as one whose records may leave out their key, which is their first field."""
+    return replace(load, entity=_keyless(load.entity))
+
+
+@cache
+def _keyless(entity: Entity) -> Entity:
+    key, *others = entity.fields
+    return replace(entity, fields=(replace(key, required=False), *others))
 
 
 def _never_closed(batch: Batch) -> Reject:

@@ -10,6 +10,7 @@ what is wrong with the others.
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
+from itertools import pairwise
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -121,6 +122,11 @@ def parse(field: Field, value: Any, zone: ZoneInfo) -> str | None:
             return _timestamp(value, zone)
         case JsonObject():
             return _object(value)
+
+
+def dashed(digits: str) -> str:
+    """An id that a database keeps as 32 digits, as it is written."""
+    return "-".join(digits[start:end] for start, end in pairwise((0, 8, 12, 16, 20, 32)))
 
 
 def shown(value: Any) -> str:

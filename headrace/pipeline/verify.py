@@ -5,6 +5,7 @@ first row is promoted.
 """
 
 import hashlib
+import heapq
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -12,7 +13,7 @@ from typing import BinaryIO
 import msgspec
 import numpy as np
 
-from headrace.pipeline import report
+from headrace.pipeline import owners, report
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.formats import compression
 from headrace.pipeline.formats.base import Batch, Census, Format, without_bom
@@ -37,11 +38,16 @@ class Verified:
     """
 
     def __init__(self, folder: Path, entity: Entity) -> None:
+        self._folder = folder
+        self._owner = entity.segment_field
+        self._owner_place = 2 + entity.field_names.index(entity.segment_field)
+        self._causes: dict[str, Reject] = {}
         self.rows = RowFile(folder, "rows", Ties.of(entity, folder))
         self.outcomes = LineOutcomes()
         self.received = 0
         self.unknown_keys: dict[str, int] = {}
         self._rejects = folder / "rejects"
+        self._refused_others = folder / "rejects_of_owners"
 
     def add(self, checked: Checked) -> None:
         """Take in the next batch."""
@@ -54,11 +60,49 @@ class Verified:
             with self._rejects.open("ab") as file:
                 file.write(_ENCODER.encode_lines(checked.rejects))
 
+    def blame(self, checked: Checked) -> None:
+        """Remember the owners of the records that were refused."""
+        for reject in checked.rejects:
+            if owner := checked.blamed.get(reject.line):
+                self._causes.setdefault(owner, reject)
+
+    def refuse_others(self) -> None:
+        """Refuse the sound rows of the owners that are to blame."""
+        if not self._causes:
+            return
+        sound = RowFile(self._folder, "sound_rows")
+        for index, block in self.rows.blocks():
+            rows = block.splitlines(keepends=True)
+            causes = [self._causes.get(self._owner_of(row)) for row in rows]
+            kept = [at for at, cause in enumerate(causes) if cause is None]
+            sound.append_ready(index[kept], b"".join([rows[at] for at in kept]))
+            self._refuse(
+                [self._refused(index[at], cause) for at, cause in enumerate(causes) if cause]
+            )
+        self.rows = sound
+
+    def _owner_of(self, row: bytes) -> str:
+        return row.split(b"\t", self._owner_place + 1)[self._owner_place].decode()
+
+    def _refused(self, entry: np.void, cause: Reject) -> Reject:
+        fault = owners.refused_with(self._owner, cause.line, cause.code)
+        return Reject.of(int(entry["line"]), int(entry["offset"]), "verify", (fault,))
+
+    def _refuse(self, rejects: list[Reject]) -> None:
+        self.outcomes.mark(np.array([one.line for one in rejects], np.int64), Outcome.REJECTED)
+        with self._refused_others.open("ab") as file:
+            file.write(_ENCODER.encode_lines(rejects))
+
     def reject_pages(self) -> Iterator[RejectPage]:
         """The rejects by ascending line."""
-        if self._rejects.exists():
-            with self._rejects.open("rb") as file:
-                yield from report.pages(map(_DECODER.decode, file))
+        found = map(_kept_rejects, (self._rejects, self._refused_others))
+        yield from report.pages(heapq.merge(*found, key=lambda reject: reject.line))
+
+
+def _kept_rejects(path: Path) -> Iterator[Reject]:
+    if path.exists():
+        with path.open("rb") as file:
+            yield from map(_DECODER.decode, file)
 
 
 def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
@@ -71,13 +115,16 @@ def verify(load: Load, folder: Path, tick: Callable[[int], None]) -> Verified:
     verified = Verified(folder, load.entity)
     form = form_of(load)
     census, checker = form.census(), Checker(load, form)
-    batches = _batches(load, form, census, tick)
+    found = batches(load, form, census, tick)
     try:
-        for batch in batches:
-            verified.add(checker.check(batch))
+        for batch in found:
+            checked = checker.check(batch)
+            verified.add(checked)
+            if load.whole_owners:
+                verified.blame(checked)
     except Permanent as failure:
         if failure.code is FailureCode.BAD_HEADER:
-            _read_out(batches, OF_THE_FILE)  # all lines are told of, though none can be read
+            _read_out(found, OF_THE_FILE)  # all lines are told of, though none can be read
         failure.received = census.records
         raise
     finally:
@@ -90,17 +137,17 @@ def count(load: Load) -> int:
     """How many records the source holds, as far as it can be read."""
     form = form_of(load)
     census = form.census()
-    _read_out(_batches(load, form, census, lambda records: None), tuple(FailureCode))
+    _read_out(batches(load, form, census, lambda records: None), tuple(FailureCode))
     return census.records
 
 
-def _read_out(batches: Iterator[Batch], ignored: Collection[FailureCode]) -> None:
+def _read_out(rest: Iterator[Batch], ignored: Collection[FailureCode]) -> None:
     """Let what is left of a file be counted, as far as it can be read.
 
     Raises Permanent of any other code than those `ignored`, such as a cancel's.
     """
     try:
-        for _ in batches:
+        for _ in rest:
             pass
     except Permanent as failure:
         if failure.code not in ignored:
@@ -116,7 +163,7 @@ def reread(load: Load, wanted: Lines, folder: Path) -> tuple[RowFile, list[Rejec
     form = form_of(load)
     checker = Checker(load, form)
     numbers = np.sort(wanted)
-    for batch in _batches(load, form, form.census(), lambda records: None):
+    for batch in batches(load, form, form.census(), lambda records: None):
         first, last = np.searchsorted(numbers, [batch.first_line, batch.first_line + batch.height])
         if first < last or batch.is_header:
             chosen = set(numbers[first:last].tolist())
@@ -135,9 +182,13 @@ def _append_chosen(checked: Checked, wanted: set[int], rows: RowFile) -> None:
     )
 
 
-def _batches(
+def batches(
     load: Load, form: Format, census: Census, tick: Callable[[int], None]
 ) -> Iterator[Batch]:
+    """The batches of a load's source, as `census` counts its records.
+
+    `tick` is called with the count after every block. Raises Permanent.
+    """
     with load.open_source() as source:
         hashed = _Hashed(source)
         plain = compression.blocks(hashed, load.compression, load.max_bytes)
@@ -150,8 +201,8 @@ def _batches(
         hashed.check(load.sha256)
 
 
-def _within_limits(batches: Iterator[Batch]) -> Iterator[Batch]:
-    for batch in batches:
+def _within_limits(found: Iterator[Batch]) -> Iterator[Batch]:
+    for batch in found:
         if batch.first_line + batch.height - 1 > MAX_LINES:
             raise Permanent(FailureCode.TOO_MANY_LINES, f"more than {MAX_LINES:,} lines")
         yield batch

@@ -29,6 +29,12 @@ class ObjectStore(Protocol):
         Keys may be deleted while more are asked for; memory stays small for millions of them.
         """
 
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        """The keys below `folder`, those of writers at work or dead too, each with its bytes."""
+
+    def prune(self, folder: str) -> None:
+        """Remove the places below `folder` that hold nothing, and its own."""
+
 
 class ObjectMissing(Exception):
     """There is no object under that key."""

@@ -2,7 +2,8 @@
 
 Operator's note: an object is written beside its place, flushed to the disk, renamed, and its
 folder flushed, so that neither a crash nor a power cut leaves half of one. Files that end in
-`.part` belong to writers that died.
+`.part` belong to writers that died. A folder goes with its last file, all but the first below the
+root: a writer that had just made or found it makes it once more, until its `.part` holds it.
 """
 
 import errno
@@ -17,6 +18,8 @@ from uuid import uuid4
 
 from headrace.storage.base import ObjectMissing, StoreFull
 
+TRIES = 1_000  # each of which another's deletion has to meet between two system calls
+
 
 class LocalStore:
     """A store below `root`, which is made when the first object comes."""
@@ -28,8 +31,8 @@ class LocalStore:
         place = self._place(key)
         part = place.with_name(f"{place.name}.{uuid4().hex}.part")
         try:
-            _make_folder(place.parent)
-            size = _write(part, blocks)
+            with _begun(part) as file:
+                size = _written(file, blocks)
             part.rename(place)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -47,14 +50,32 @@ class LocalStore:
             raise ObjectMissing(key) from error
 
     def delete(self, key: str) -> None:
-        self._place(key).unlink(missing_ok=True)
+        place = self._place(key)
+        place.unlink(missing_ok=True)
+        for folder in place.relative_to(self._root.resolve()).parents[:-2]:
+            try:
+                self._root.joinpath(folder).rmdir()
+            except OSError:  # it holds something, or another has removed it
+                break
 
     def aged(self, folder: str, older_than_seconds: float) -> Iterator[str]:
-        limit, root = time.time() - older_than_seconds, self._root.resolve()
+        limit = time.time() - older_than_seconds
+        return (key for key, stat in self._stats(folder) if stat.st_mtime < limit)
+
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        return ((key, stat.st_size) for key, stat in self._stats(folder))
+
+    def prune(self, folder: str) -> None:
+        place = self._place(folder)
+        for below, _, _ in os.walk(place, topdown=False):
+            with suppress(OSError):  # not empty, or gone
+                os.rmdir(below)
+
+    def _stats(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        root = self._root.resolve()
         for file in _files(self._place(folder)):
             with suppress(FileNotFoundError):  # a part that has become its object
-                if file.stat(follow_symlinks=False).st_mtime < limit:
-                    yield file.path.removeprefix(f"{root}{os.sep}")
+                yield file.path.removeprefix(f"{root}{os.sep}"), file.stat(follow_symlinks=False)
 
     def _place(self, key: str) -> Path:
         place = self._root.joinpath(*key.split("/")).resolve()
@@ -68,7 +89,7 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
     if not folder.is_dir():
         return
     folders = []
-    with os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:  # it may go with its last file
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
@@ -79,13 +100,21 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
         yield from _files(below)
 
 
-def _write(path: Path, blocks: Iterable[bytes]) -> int:
+def _begun(path: Path) -> BinaryIO:
+    """A new file, which keeps its folder from now on."""
+    for _ in range(TRIES):
+        with suppress(FileNotFoundError):  # a folder above went with its last file meanwhile
+            _make_folder(path.parent)
+            return path.open("xb")
+    raise FileNotFoundError(errno.ENOENT, "its folder goes as often as it is made", str(path))
+
+
+def _written(file: BinaryIO, blocks: Iterable[bytes]) -> int:
     size = 0
-    with path.open("xb") as file:
-        for block in blocks:
-            size += file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+    for block in blocks:
+        size += file.write(block)
+    file.flush()
+    os.fsync(file.fileno())
     return size
 
 

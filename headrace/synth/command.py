@@ -233,7 +233,7 @@ def _report(settings: Settings, summary: Summary, progress: Progress, json: bool
     if settings.faults:
         lines = sum(summary.faults.values())
         progress.say(
-            f"{lines:,} lines must not simply be inserted; {settings.folder / TRUTH} says what "
+            f"{lines:,} lines are not as they should be; {settings.folder / TRUTH} says what "
             "must become of each"
         )
     if json:

@@ -75,7 +75,7 @@ class Records:
 
 def types_of(entity: Entity) -> dict[str, FieldType]:
     """The type of each key of a generated record: the declared fields, `tenant_id` after the id."""
-    key, *others = entity.fields
+    key, *others = entity.kept
     own = {key.name: key.type, TENANT: Uuid()}
     return own | {field.name: field.type for field in others}
 
@@ -98,11 +98,11 @@ class Template:
         self._tenant_id = tenant_id
 
     def records(self, columns: Mapping[str, Column], spared: Mask | None = None) -> Records:
-        """A block of records from one column for every field of the entity, all of one length.
+        """A block of records from one column for every field that tables hold, all of one length.
 
         Raises ValueError if a field is left out or unknown.
         """
-        differing = set(columns) ^ set(self._entity.field_names)
+        differing = set(columns) ^ {field.name for field in self._entity.kept}
         if differing:
             raise ValueError(
                 f"{self._entity.name}: the generator and the declaration differ in "

@@ -60,7 +60,8 @@ def blocks(plan: Plan, products: Products) -> Iterator[Records]:
                 "event_time": timestamps(times),
                 "source": pick(SOURCE_POOL, sources),
                 "meta": pick(metas, _meta_index(rng, sources, plan.words)),
-            }
+            },
+            spared=deltas > 0,  # or what goes out later would be more than is there
         )
 
 

@@ -9,8 +9,8 @@ plain SQL, sources are unpacked, split and decoded here, winners are those of te
 What it cannot decide, and leaves out: which of two files at once may have a natural key, or the
 time of an interval (the rejects say who lost, and only the lines that landed are replayed); the
 fields that only older lines of a key bring, where the outcomes say which of them were written;
-times that the database chose. Stock levels (5), exports and rollups (8) come with their tables.
-Of places whose sources or outcomes retention has dropped it checks no values.
+times that the database chose; the rows of an export that was begun while other work of its tenant
+was under way. Of places whose sources or outcomes retention has dropped it checks no values.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tests.chaos import accounts, effects, leaks, rows, work
+from tests.chaos import accounts, effects, exports, figures, leaks, levels, rows, work
 from tests.chaos.evidence import Evidence, active_jobs
 
 GRACE_SECONDS = 3600.0
@@ -43,14 +43,18 @@ def violations(
     by tenant and token.
     """
     evidence = Evidence(home, database_url, files, journal)
+    sent = rows.Found(evidence)
     found = [
         *accounts.check(evidence),
         *(accounts.statuses(evidence, status_of) if status_of else ()),
-        *rows.check(evidence),
+        *rows.check(evidence, sent),
+        *levels.check(evidence, sent),
+        *figures.check(evidence),
         *work.check(evidence),
         *effects.keys(evidence),
         *effects.files(evidence),
         *effects.objects(evidence, grace_seconds),
+        *exports.check(evidence, grace_seconds),
         *leaks.check(evidence, secrets, canaries or {}),
     ]
     return sorted(found)

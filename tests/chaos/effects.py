@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.chaos import exports
 from tests.chaos.evidence import Evidence, Row, broken, digest, label, moment
 
 KEPT = timedelta(hours=23)  # an hour less than keys are kept
@@ -24,9 +25,12 @@ def keys(evidence: Evidence) -> Iterator[str]:
         texts[identity] = row["body"]
         body = json.loads(row["body"])
         yield from known.faults(where, body, row["tenant_id"])
-        if row["scope"] == "file":
+        if row["scope"] in ("file", "stock"):
             named[_hex(body.get("chunk_id", ""))].append(row["key"])
+        if row["scope"] == "price":
+            named[_hex(body.get("event_id", ""))].append(row["key"])
     yield from _one_key_a_chunk(evidence, named)
+    yield from _one_key_a_price(evidence, named)
     yield from _journal(evidence, known)
 
 
@@ -35,10 +39,17 @@ class Known:
 
     def __init__(self, evidence: Evidence) -> None:
         self._chunks = evidence.chunks
+        self._price_events = {
+            (tenant, row["event_id"])
+            for row in evidence.table("price_events")
+            for tenant in (row["tenant_id"], None)
+        }
         self._uploads = {row["token"]: row["tenant_id"] for row in evidence.table("uploads")}
 
     def faults(self, where: str, body: Row, tenant: str | None) -> Iterator[str]:
         """What an answer says and is not so."""
+        if "event_id" in body and (tenant, _hex(body["event_id"])) not in self._price_events:
+            yield broken(6, where, f"price event {body['event_id']}", "none")
         token = body.get("upload_token")
         if token and self._uploads.get(token) not in ({tenant} if tenant else self._tenants()):
             yield broken(6, where, f"upload {token}", "none")
@@ -62,6 +73,15 @@ def _one_key_a_chunk(evidence: Evidence, named: dict[str, list[str]]) -> Iterato
         own = named[chunk["id"]]
         if len(own) > 1 or (not own and moment(chunk["received_at"]) > since):
             yield broken(6, label(chunk), "one idempotency key", own or "none")
+
+
+def _one_key_a_price(evidence: Evidence, named: dict[str, list[str]]) -> Iterator[str]:
+    since = datetime.now(UTC) - KEPT
+    for event in evidence.table("price_events"):
+        own = named[event["event_id"]]
+        if len(own) > 1 or (not own and moment(event["processed_at"]) > since):
+            where = f"price event {event['event_id']} of tenant {event['tenant_id']}"
+            yield broken(6, where, "one idempotency key", own or "none")
 
 
 def _journal(evidence: Evidence, known: Known) -> Iterator[str]:
@@ -103,7 +123,8 @@ def objects(evidence: Evidence, grace_seconds: float) -> Iterator[str]:
             yield broken(7, label(chunk), expected, f"{found[0]} bytes of digest {found[1][:12]}")
     for key, path in evidence.objects.items():
         age = time.time() - path.stat().st_mtime
-        if key not in referenced and age > grace_seconds:
+        is_ours = not key.startswith(exports.FOLDER)
+        if is_ours and key not in referenced and age > grace_seconds:
             found = f"{age:.0f} s of age"
             yield broken(7, f"object {key}", f"a chunk, or less than {grace_seconds} s", found)
 

@@ -19,17 +19,18 @@ import pymysql
 from psycopg.rows import dict_row
 from pymysql.cursors import DictCursor
 
-from headrace.entities import ENTITIES
+from headrace import entities
 from tests import servers
 
 Row = dict[str, Any]
 CONTROL = (
     *("tenants", "uploads", "chunks", "segments", "rejects", "parked"),
-    *("jobs", "idempotency_keys"),
+    *("jobs", "idempotency_keys", "price_events", "exports"),
+    *("dirty_days", "sales_rollups", "tenant_daily_metrics", "tenant_hourly_metrics"),
 )
 ACTIVE = ("queued", "running")
 HOUSEKEEPING = ("cleanup",)  # kinds of jobs that come again and again, also when all is quiet
-TABLES = (*CONTROL, *(entity.name for entity in ENTITIES))
+TABLES = (*CONTROL, *entities.TABLES)
 
 
 def broken(number: int, where: str, expected: object, found: object) -> str:

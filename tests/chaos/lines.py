@@ -42,8 +42,11 @@ def physical_lines(evidence: Evidence, chunk: Row) -> list[bytes] | None:
     None if nobody has it any more, or if it cannot be told apart here. Raises Damaged.
     """
     data = evidence.source(chunk)
-    if data is None:
-        return None
+    return None if data is None else split(data, chunk)
+
+
+def split(data: bytes, chunk: Row) -> list[bytes] | None:
+    """The lines of these bytes, in the format and of the record type that a row names."""
     plain = _unpacked(data).removeprefix(b"\xef\xbb\xbf")
     if chunk["format"] == "csv":
         return _rows(plain.decode(errors="replace"), chunk["delimiter"], BY_NAME[chunk["entity"]])

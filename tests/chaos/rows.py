@@ -8,10 +8,11 @@ from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from headrace.entities import BY_NAME, ENTITIES
+from headrace.entities import BY_NAME, ENTITIES, TABLES
 from headrace.schema import SERVER_NOW, Entity, Interval
 from tests.chaos import lines
 from tests.chaos.accounts import ENDED
+from tests.chaos.calls import Calls, landed, named
 from tests.chaos.evidence import Evidence, Row, broken
 from tests.chaos.lines import OUTCOMES, Damaged
 from tests.records import Record
@@ -32,8 +33,7 @@ class Place(NamedTuple):
         return f"table {self.entity} of tenant {self.tenant}"
 
 
-def check(evidence: Evidence) -> Iterator[str]:
-    found = Found(evidence)
+def check(evidence: Evidence, found: "Found") -> Iterator[str]:
     yield from _tables(found)
     yield from _rows(found)
     yield from _references(evidence)
@@ -55,6 +55,7 @@ class Found:
         self.chunks = {
             (chunk["tenant_id"], chunk["number"]): chunk for chunk in evidence.chunks.values()
         }
+        self.calls = Calls(evidence)
         self.lines: dict[Place, dict[int, SentLine]] = defaultdict(dict)
         self.rows: dict[Place, dict[str, Row]] = defaultdict(dict)
         self.undecided: set[Place] = set()
@@ -81,8 +82,29 @@ class Found:
             outcome = OUTCOMES.get(letter)
             if outcome in LANDS:
                 values = lines.record(BY_NAME[place.entity], line, zone)
+                if chunk["event_key"]:
+                    values.setdefault(BY_NAME[place.entity].key, named(chunk, number))
                 sequence = (chunk["number"] << LINE_BITS) + number
                 self.lines[place][sequence] = SentLine(sequence, outcome, values)
+
+    def of_calls(self, place: Place) -> set[str]:
+        """The keys of the movements that stock calls brought, as far as can be told."""
+        entity = BY_NAME[place.entity]
+        if entity.levels is None:
+            return set()
+        sent = self.lines[place]
+        of_files = {line.values[entity.key] for line in sent.values() if line.outcome == "inserted"}
+        return {
+            key
+            for key, row in self.rows[place].items()
+            if key not in of_files
+            and not _is_of_line(entity, key, sent.get(row["source_sequence"]))
+            and self.calls.may_have_made(place.tenant, entity, row)
+        }
+
+
+def _is_of_line(entity: Entity, key: str, line: SentLine | None) -> bool:
+    return line is not None and bool(line.values[entity.key] == key)
 
 
 @cache
@@ -93,31 +115,57 @@ def _zone(name: str) -> ZoneInfo:
 def _tables(found: Found) -> Iterator[str]:
     for place in sorted({*found.lines, *found.rows} - found.undecided):
         entity = BY_NAME[place.entity]
-        sent = list(found.lines[place].values())
+        rows, sent = found.rows[place], list(found.lines[place].values())
+        yield from _inserted_once(place, entity, sent, found.of_calls(place))
+        sent = found.calls.last_word(place.tenant, entity, rows, sent)
         expected = final_rows(entity, sent)
-        yield from _inserted_once(place, entity, sent)
+        found.calls.apply(place.tenant, entity, expected, rows)
         stored = {
-            key: {field.name: lines.stored(field, row[field.name]) for field in entity.fields}
-            for key, row in found.rows[place].items()
+            key: {field.name: lines.stored(field, row[field.name]) for field in entity.as_sent}
+            for key, row in rows.items()
         }
+        if entity.levels is not None:
+            yield from _movements_of_calls(found, place)
+            expected |= {key: stored[key] for key in found.of_calls(place) - expected.keys()}
         for key in expected.keys() & stored.keys():
-            _leave_out_times_of_the_server(entity, expected[key], stored[key])
+            _leave_out_what_the_server_chose(entity, expected[key], stored[key])
         if _digest(expected) != _digest(stored):
             yield broken(2, str(place), *_difference(expected, stored))
 
 
-def _inserted_once(place: Place, entity: Entity, sent: list[SentLine]) -> Iterator[str]:
+def _movements_of_calls(found: Found, place: Place) -> Iterator[str]:
+    least, most = landed(found.calls.movements[place.tenant])
+    rows = len(found.of_calls(place))
+    if not least <= rows <= most:
+        yield broken(2, str(place), f"{least} to {most} events of stock calls", rows)
+
+
+def _inserted_once(
+    place: Place, entity: Entity, sent: list[SentLine], of_calls: set[str]
+) -> Iterator[str]:
     times: dict[str, int] = {line.values[entity.key]: 0 for line in sent}
     for line in sent:
         times[line.values[entity.key]] += line.outcome == "inserted"
+    still = _may_change_nothing(entity, sent) | of_calls
     for key, number in times.items():
-        if number != 1:
+        if number != 1 and not (number == 0 and key in still):
             yield broken(2, f"{place}, key {key}", "one line that inserted it", number)
 
 
-def _leave_out_times_of_the_server(entity: Entity, expected: Record, stored: Record) -> None:
-    for field in entity.fields:
-        if field.default is SERVER_NOW and expected[field.name] is None:
+def _may_change_nothing(entity: Entity, sent: list[SentLine]) -> set[str]:
+    """The keys of events of which no line says a change: they may all be `unchanged`."""
+    if entity.levels is None:
+        return set()
+    changes = {line.values[entity.key] for line in sent if line.values.get(entity.levels.change)}
+    return {line.values[entity.key] for line in sent} - changes
+
+
+def _leave_out_what_the_server_chose(entity: Entity, expected: Record, stored: Record) -> None:
+    """Times, and the change that leads to a level that was said: levels.py looks at that."""
+    change = entity.levels.change if entity.levels else ""
+    for field in entity.as_sent:
+        is_ours = field.default is SERVER_NOW or field.name == change
+        if is_ours and expected[field.name] is None:
             stored[field.name] = None
 
 
@@ -152,8 +200,9 @@ def _rows(found: Found) -> Iterator[str]:
     for place, rows in found.rows.items():
         if place.tenant not in found.tenants:
             yield broken(4, str(place), "rows of known tenants only", f"{len(rows)} rows")
+        of_calls = found.of_calls(place)
         for key, row in rows.items():
-            expected = _origin(found, place, key, row)
+            expected = None if key in of_calls else _origin(found, place, key, row)
             if expected is not None:
                 number, line = divmod(row["source_sequence"], 1 << LINE_BITS)
                 named = f"line {line} of file {number}"
@@ -162,6 +211,9 @@ def _rows(found: Found) -> Iterator[str]:
 
 def _origin(found: Found, place: Place, key: str, row: Row) -> str | None:
     """What is expected of the line that a row names, if it is not so."""
+    entity = BY_NAME[place.entity]
+    if entity.levels is None and found.calls.may_have_made(place.tenant, entity, row):
+        return None
     chunk = found.chunks.get((place.tenant, row["source_sequence"] >> LINE_BITS))
     if chunk is None or chunk["entity"] != place.entity:
         return f"a file of {place.entity} of its tenant"
@@ -176,7 +228,7 @@ def _origin(found: Found, place: Place, key: str, row: Row) -> str | None:
 
 
 def _references(evidence: Evidence) -> Iterator[str]:
-    for entity in ENTITIES:
+    for entity in TABLES.values():
         for reference in entity.references:
             key = BY_NAME[reference.entity].key
             there = {(row["tenant_id"], row[key]) for row in evidence.table(reference.entity)}

@@ -20,6 +20,7 @@ from tests import records, road
 from tests.records import example, expected, stored
 
 CUSTOMERS, PRODUCTS = BY_NAME["customers"], BY_NAME["products"]
+STOCK = BY_NAME["stock_events"]
 
 
 @pytest.fixture
@@ -135,21 +136,27 @@ def test_a_natural_key_that_a_neighbour_takes_in_the_middle_is_refused_by_name(
     assert holder["product_id"] in ledger.rejects[0].message
 
 
-@pytest.fixture
-def poison(database: road.Database) -> Iterator[None]:
+@contextmanager
+def poisoned(database: road.Database, table: str, column: str) -> Iterator[None]:
     """A rule of the table that the checker does not know."""
     execute = database.connection.cursor().execute
     if database.dialect.name == "sqlite":
         execute(
-            "CREATE TRIGGER poison BEFORE INSERT ON customers WHEN NEW.name LIKE 'poison%'"
+            f"CREATE TRIGGER poison BEFORE INSERT ON {table} WHEN NEW.{column} LIKE 'poison%'"
             " BEGIN SELECT RAISE(ABORT, 'poison'); END"
         )
         yield
         execute("DROP TRIGGER poison")
     else:
-        execute("ALTER TABLE customers ADD CONSTRAINT poison CHECK (name NOT LIKE 'poison%')")
+        execute(f"ALTER TABLE {table} ADD CONSTRAINT poison CHECK ({column} NOT LIKE 'poison%')")
         yield
-        execute("ALTER TABLE customers DROP CONSTRAINT poison")
+        execute(f"ALTER TABLE {table} DROP CONSTRAINT poison")
+
+
+@pytest.fixture
+def poison(database: road.Database) -> Iterator[None]:
+    with poisoned(database, "customers", "name"):
+        yield
 
 
 @pytest.mark.usefixtures("poison")
@@ -163,6 +170,21 @@ def test_rows_that_only_the_database_refuses_are_found_and_the_others_land(
     assert records.rejected(ledger) == [(at, "database_refused", "") for at in (1, 18, 40)]
     kept = [row for row in rows if not row["name"].startswith("poison")]
     assert stored(database, CUSTOMERS) == expected(CUSTOMERS, *kept)
+
+
+def test_movements_of_an_owner_are_refused_together_by_the_database_too(
+    database: road.Database, land, parents
+):
+    parents(STOCK, *range(5))
+    products = [records.key("products", at % 5) for at in range(20)]
+    rows = [example(STOCK, at, product_id=product) for at, product in enumerate(products)]
+    rows[7]["source"] = "poison"
+    with poisoned(database, "stock_events", "source"):
+        ledger = land(STOCK, *rows)
+    refused = [at + 1 for at in range(20) if at % 5 == 7 % 5]
+    assert records.rejected(ledger) == [(line, "database_refused", "") for line in refused]
+    landed = [row for at, row in enumerate(rows) if at % 5 != 7 % 5]
+    assert stored(database, STOCK) == expected(STOCK, *landed)
 
 
 @pytest.mark.usefixtures("poison")

@@ -18,9 +18,8 @@ CREATE TABLE orders (
     CONSTRAINT orders_external_order_id_key UNIQUE (tenant_id, external_order_id),
     CONSTRAINT orders_customer_id_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, customer_id),
     CHECK (kind <> 'sale' OR total_amount >= 0),
-    INDEX orders_tenant_date_status_idx (tenant_id, order_date desc, order_status),
-    INDEX orders_summary_covering_idx (tenant_id, order_date, order_status, total_amount, currency),
-    INDEX orders_customer_idx (tenant_id, customer_id)
+    INDEX orders_search_idx (tenant_id, order_date, order_id, order_status, total_amount, currency, kind, external_order_id),
+    INDEX orders_customer_search_idx (tenant_id, customer_id, order_date, order_id)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
 DROP TRIGGER IF EXISTS orders_tenant_insert;
 CREATE TRIGGER orders_tenant_insert BEFORE INSERT ON orders FOR EACH ROW IF NOT (@headrace_tenant <=> '*' OR NEW.tenant_id <=> @headrace_tenant) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'another tenant'; END IF;
@@ -78,6 +77,14 @@ WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) <=> (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at))
 FOR UPDATE;
 
+-- former days
+SELECT DISTINCT DATE(t.order_date)
+FROM orders_staging s
+STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
+  AND NOT ((t.order_date) <=> (s.order_date))
+LOCK IN SHARE MODE;
+
 -- update
 UPDATE orders_staging s
 STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
@@ -92,6 +99,13 @@ FROM orders_staging s
 LEFT JOIN orders o ON o.tenant_id = %(tenant)s AND o.order_id = s.order_id
 WHERE s.mask = %(mask)s AND o.order_id IS NULL
 ORDER BY s.order_id, s.line;
+
+-- written days
+SELECT DISTINCT DATE(t.order_date)
+FROM orders_staging s
+STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+WHERE s.mask = %(mask)s AND t.source_sequence = %(sequence)s + s.line
+LOCK IN SHARE MODE;
 
 -- equal
 SELECT s.line

@@ -19,17 +19,24 @@ CREATE TABLE orders (
     CONSTRAINT orders_customer_id_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, customer_id),
     CHECK (kind <> 'sale' OR total_amount >= 0)
 );
-CREATE INDEX orders_tenant_date_status_idx ON orders USING btree (tenant_id, order_date desc, order_status);
-CREATE INDEX orders_summary_covering_idx ON orders USING btree (tenant_id, order_date, order_status) INCLUDE (total_amount, currency);
-CREATE INDEX orders_customer_idx ON orders USING btree (tenant_id, customer_id) WHERE customer_id IS NOT NULL;
+CREATE INDEX orders_search_idx ON orders USING btree (tenant_id, order_date, order_id, order_status) INCLUDE (total_amount, currency, kind, external_order_id);
+CREATE INDEX orders_customer_search_idx ON orders USING btree (tenant_id, customer_id, order_date, order_id) WHERE customer_id IS NOT NULL;
 ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
 ALTER TABLE orders FORCE ROW LEVEL SECURITY;
 CREATE POLICY orders_tenant ON orders USING (tenant_id = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid));
 ALTER TABLE orders ADD COLUMN IF NOT EXISTS is_rewritten boolean NOT NULL DEFAULT false;
+ALTER TABLE orders ADD COLUMN IF NOT EXISTS former_order_date timestamptz;
 ALTER TABLE orders ALTER COLUMN tenant_id SET STATISTICS 0;
 
 -- staging
-CREATE TEMPORARY TABLE IF NOT EXISTS orders_staging (line bigint, mask integer, order_id uuid, external_order_id varchar(100), kind varchar(20), customer_id uuid, customer_name_snapshot varchar(255), customer_email_snapshot varchar(255), total_amount numeric(19,4), currency varchar(3), order_status varchar(20), order_date timestamptz, raw_payload jsonb, created_at timestamptz) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS orders_staging (line bigint, mask integer, order_id uuid, external_order_id varchar(100), kind varchar(20), customer_id uuid, customer_name_snapshot varchar(255), customer_email_snapshot varchar(255), total_amount numeric(19,4), currency varchar(3), order_status varchar(20), order_date timestamptz, raw_payload jsonb, created_at timestamptz);
+DO $$ BEGIN
+    IF pg_relation_size('orders_staging') > 262144 THEN
+        TRUNCATE orders_staging;
+    ELSE
+        DELETE FROM orders_staging;
+    END IF;
+END $$;
 
 -- copy
 COPY orders_staging (line, mask, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at) FROM STDIN;
@@ -73,12 +80,21 @@ WHERE s.mask = %(mask)s
   AND (o.order_id IS NULL OR (o.external_order_id, o.kind, o.customer_id, o.customer_name_snapshot, o.customer_email_snapshot, o.total_amount, o.currency, o.order_status, o.order_date, o.raw_payload, o.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at))
 ORDER BY s.order_id, s.line
 ON CONFLICT (tenant_id, order_id) DO UPDATE
-SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence, is_rewritten = true
+SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence, is_rewritten = true, former_order_date = t.order_date
 WHERE t.source_sequence < excluded.source_sequence
-RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, NOT t.is_rewritten AS is_new)
+RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, NOT t.is_rewritten AS is_new,
+          t.order_date, t.former_order_date AS former
+), dated AS (SELECT order_date FROM written
+             UNION ALL SELECT former FROM written WHERE NOT is_new)
 SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
-       string_agg(int8send(line), '') FILTER (WHERE NOT is_new)
+       string_agg(int8send(line), '') FILTER (WHERE NOT is_new),
+       ARRAY(SELECT DISTINCT CAST(CAST(w.order_date AT TIME ZONE 'UTC' AS date) AS text)
+             FROM dated w),
+       bool_or(NOT is_new AND former <> order_date)
 FROM written;
+
+-- mark days
+INSERT INTO dirty_days (tenant_id, day) SELECT CAST(%(tenant)s AS uuid), unnest(CAST(%(days)s AS date[]));
 
 -- equal
 SELECT s.line

@@ -20,7 +20,14 @@ ALTER TABLE price_history ADD COLUMN IF NOT EXISTS is_rewritten boolean NOT NULL
 ALTER TABLE price_history ALTER COLUMN tenant_id SET STATISTICS 0;
 
 -- staging
-CREATE TEMPORARY TABLE IF NOT EXISTS price_history_staging (line bigint, mask integer, id uuid, product_id uuid, price numeric(19,4), effective_from timestamptz, effective_to timestamptz) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE IF NOT EXISTS price_history_staging (line bigint, mask integer, id uuid, product_id uuid, price numeric(19,4), effective_from timestamptz, effective_to timestamptz);
+DO $$ BEGIN
+    IF pg_relation_size('price_history_staging') > 262144 THEN
+        TRUNCATE price_history_staging;
+    ELSE
+        DELETE FROM price_history_staging;
+    END IF;
+END $$;
 
 -- copy
 COPY price_history_staging (line, mask, id, product_id, price, effective_from, effective_to) FROM STDIN;

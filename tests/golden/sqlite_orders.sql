@@ -19,9 +19,8 @@ CREATE TABLE orders (
     CONSTRAINT orders_customer_id_fkey FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, customer_id),
     CHECK (kind <> 'sale' OR total_amount >= 0)
 ) STRICT;
-CREATE INDEX orders_tenant_date_status_idx ON orders (tenant_id, order_date desc, order_status);
-CREATE INDEX orders_summary_covering_idx ON orders (tenant_id, order_date, order_status, total_amount, currency);
-CREATE INDEX orders_customer_idx ON orders (tenant_id, customer_id) WHERE customer_id IS NOT NULL;
+CREATE INDEX orders_search_idx ON orders (tenant_id, order_date, order_id, order_status, total_amount, currency, kind, external_order_id);
+CREATE INDEX orders_customer_search_idx ON orders (tenant_id, customer_id, order_date, order_id) WHERE customer_id IS NOT NULL;
 CREATE TRIGGER orders_tenant_insert BEFORE INSERT ON orders WHEN NOT (headrace_tenant() IS NEW.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
 CREATE TRIGGER orders_tenant_update BEFORE UPDATE ON orders WHEN NOT (headrace_tenant() IS OLD.tenant_id AND headrace_tenant() IS NEW.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
 CREATE TRIGGER orders_tenant_delete BEFORE DELETE ON orders WHEN NOT (headrace_tenant() IS OLD.tenant_id OR headrace_tenant() IS '*') BEGIN SELECT RAISE(ABORT, 'another tenant'); END;
@@ -76,6 +75,19 @@ ON CONFLICT (tenant_id, order_id) DO UPDATE
 SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence
 WHERE t.source_sequence < excluded.source_sequence
 RETURNING source_sequence;
+
+-- former days
+SELECT DISTINCT substr(t.order_date, 1, 10)
+FROM temp.orders_staging s
+JOIN orders t ON t.tenant_id = :tenant AND t.order_id = s.order_id
+WHERE s.mask = :mask AND t.source_sequence < :sequence + s.line
+  AND (t.order_date) IS NOT (s.order_date);
+
+-- written days
+SELECT DISTINCT substr(t.order_date, 1, 10)
+FROM temp.orders_staging s
+JOIN orders t ON t.tenant_id = :tenant AND t.order_id = s.order_id
+WHERE s.mask = :mask AND t.source_sequence = :sequence + s.line;
 
 -- equal
 SELECT s.line

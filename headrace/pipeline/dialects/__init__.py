@@ -31,13 +31,15 @@ def _sqlite() -> Dialect:
 
 
 def _mariadb() -> Dialect:
-    from headrace.pipeline.dialects.mysql import MARIADB, MySQL  # noqa: PLC0415
+    from headrace.pipeline.dialects.mysql import MySQL  # noqa: PLC0415
+    from headrace.pipeline.dialects.mysql_tables import MARIADB  # noqa: PLC0415
 
     return MySQL(MARIADB, _PARENTS)
 
 
 def _mysql() -> Dialect:
-    from headrace.pipeline.dialects.mysql import MYSQL, MySQL  # noqa: PLC0415
+    from headrace.pipeline.dialects.mysql import MySQL  # noqa: PLC0415
+    from headrace.pipeline.dialects.mysql_tables import MYSQL  # noqa: PLC0415
 
     return MySQL(MYSQL, _PARENTS)
 

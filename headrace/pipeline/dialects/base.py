@@ -10,7 +10,7 @@ from uuid import UUID
 
 from headrace.pipeline.errors import HeadraceError
 from headrace.pipeline.load import Load
-from headrace.pipeline.report import Lines
+from headrace.pipeline.report import Fall, Lines
 from headrace.schema import Entity, Reference
 
 Connection = Any  #: a DB-API connection of the dialect's driver
@@ -32,10 +32,42 @@ class Taken(NamedTuple):
 
 
 class Written(NamedTuple):
-    """The lines whose rows a statement wrote, as the database tells it."""
+    """The lines whose rows a statement wrote, as the database tells it.
+
+    `days` are those, as ISO dates, that the rows belong to or belonged to before, where the entity
+    declares days.
+    """
 
     inserted: Lines
     updated: Lines
+    days: frozenset[str] = frozenset()
+
+
+class Known(NamedTuple):
+    """A staged line whose event is there already; `is_equal` if it says nothing else."""
+
+    line: int
+    is_equal: bool
+
+
+class Move(NamedTuple):
+    """A staged line that finds a level and leads to another; `expected` is the one it names."""
+
+    line: int
+    found: int
+    led_to: int
+    expected: int | None
+
+
+class Moved(NamedTuple):
+    """How many movements were written and levels raised, as the database tells it; the lines of
+    those whose claim is wrong, and of those that changed nothing.
+    """
+
+    written: int
+    raised: int
+    mismatched: Lines
+    still: Lines
 
 
 class Span(NamedTuple):
@@ -55,6 +87,7 @@ class Dialect(Protocol):
     the database to others between two of them. `hides_rows` says that a transaction sees its
     tenant's rows only; elsewhere the database refuses writes and its readers must choose.
     `unbind_statement` ends what `bind_statement` began; either is empty where none is needed.
+    `unbind_early_statement` does where the transaction goes on and would end it by itself.
     `collation` compares texts byte for byte; it is empty where every database does that.
     """
 
@@ -63,6 +96,7 @@ class Dialect(Protocol):
     pause_seconds: float
     hides_rows: bool
     unbind_statement: str
+    unbind_early_statement: str
     collation: str
 
     def bind_statement(self, tenant: UUID | None) -> str:
@@ -77,11 +111,29 @@ class Dialect(Protocol):
     def guard_statements(self, table: str) -> list[str]:
         """The DDL that binds a table with a tenant to the tenant of the transaction."""
 
+    def numbering_statements(self, entity: Entity) -> list[str]:
+        """What makes an older table one of movements: number them, and write down the levels."""
+
     def index_statement(self, entity: Entity, name: str) -> str:
         """The DDL that makes one declared index. Raises KeyError if there is none."""
 
+    def index_removal(self, table: str, name: str) -> str:
+        """The DDL that drops an index that is there, and is declared no longer."""
+
+    def removal_statement(self, table: str) -> str:
+        """What removes at most `most` rows of the tenant `tenant` from a table that has tenants."""
+
+    def own_tables(self, entity: Entity) -> list[str]:
+        """The tables with tenants that this database has beside the entity's, for itself."""
+
     def column_statement(self, entity: Entity, field: str) -> str:
         """The DDL that adds one declared field's column to an older table."""
+
+    def day_table_statements(self, table: str) -> list[str]:
+        """The DDL that makes a table of days whose rows have changed, guarded by tenant.
+
+        Each change adds a row, and no two of them are in each other's way.
+        """
 
     def golden_statements(self, entity: Entity) -> dict[str, str]:
         """All statements that promote the entity, by operation."""
@@ -115,6 +167,9 @@ class Dialect(Protocol):
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         """Promote the staged rows of one mask: insert, and update what is older and differs."""
 
+    def mark_days(self, connection: Connection, load: Load, days: Sequence[str]) -> None:
+        """List days whose rows the transaction has changed."""
+
     def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
         """The staged lines of one mask whose stored row, not written by them, is equal."""
 
@@ -123,6 +178,36 @@ class Dialect(Protocol):
 
     def serialize(self, connection: Connection, load: Load) -> None:
         """Let no other transaction promote this entity of this tenant until the end of ours."""
+
+    def serialize_shared(self, connection: Connection, tenant: UUID, entity: Entity) -> None:
+        """Let no load promote this entity of this tenant until the end of our transaction.
+
+        Others who ask for the same go on beside us.
+        """
+
+    def fitting(self, rows: int) -> "Dialect":
+        """The dialect to promote so many movements by: this one, or one with less work to do."""
+
+    def lock_levels(self, connection: Connection, load: Load) -> None:
+        """Hold the levels of the staged owners to the end of the transaction, in key order."""
+
+    def known_events(self, connection: Connection, load: Load) -> list[Known]:
+        """The staged lines whose event is stored."""
+
+    def repeated_events(self, connection: Connection, load: Load) -> list[Known]:
+        """The staged lines whose event an earlier staged line has."""
+
+    def still_events(self, connection: Connection, load: Load) -> Lines:
+        """The staged lines whose change is 0 by what they say."""
+
+    def impossible_moves(self, connection: Connection, load: Load) -> list[Move]:
+        """The staged lines that find or lead to a level that they must not, by ascending line."""
+
+    def move(self, connection: Connection, load: Load) -> Moved:
+        """Write the staged movements, and raise the levels of their owners."""
+
+    def fallen(self, connection: Connection, load: Load) -> list[Fall]:
+        """The levels that the staged movements, just written, took below 0."""
 
     def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
         """Let the planner know the target table, if what it knows is out of date."""

@@ -16,54 +16,37 @@ Operator's notes:
   temporary table once, as MySQL wants it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pymysql
 
-from headrace.pipeline.dialects import mysql_loading, statements, tables
-from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
+from headrace.pipeline.dialects import level_statements, mysql_loading, statements
+from headrace.pipeline.dialects.base import (
+    Connection,
+    Moved,
+    Span,
+    Taken,
+    Unresolved,
+    Written,
+)
+from headrace.pipeline.dialects.moving import Moving
+from headrace.pipeline.dialects.mysql_tables import Tables, default_of, turns
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
 from headrace.pipeline.load import Load
-from headrace.pipeline.report import Lines
+from headrace.pipeline.report import Fall, Lines
+from headrace.pipeline.values import dashed
 from headrace.schema import (
-    SERVER_NOW,
-    Boolean,
     Entity,
     Field,
-    FieldType,
-    Index,
-    Integer,
-    JsonObject,
-    Money,
     Promotion,
     Reference,
-    Text,
-    Timestamp,
-    Uuid,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What the two servers spell differently.
-
-    `collation` compares texts byte for byte, blanks at the end included; `patience` gives a
-    statement up after ten minutes.
-    """
-
-    name: str
-    collation: str
-    patience: str
-
-
-MARIADB = Server("mariadb", "utf8mb4_nopad_bin", "max_statement_time = 600")
-MYSQL = Server("mysql", "utf8mb4_0900_bin", "max_execution_time = 600000")
-ID = "varchar(32)"
+_DAY = "DATE({moment})"
 SPELLING = Spelling(
     tenant="%(tenant)s",
     sequence="%(sequence)s",
@@ -81,83 +64,27 @@ SESSION = (
 _WAITS = "innodb_lock_wait_timeout = 5, lock_wait_timeout = 5"
 
 
-class MySQL:
+class MySQL(Tables, Moving):
     """The dialect. `parents` maps an entity's name to its key."""
 
     segment_rows = 50_000
     pause_seconds = 0.0
     hides_rows = False
     unbind_statement = "SET @headrace_tenant = NULL"
+    unbind_early_statement = ""
 
-    def __init__(self, server: Server, parents: dict[str, str]) -> None:
-        self.name = server.name
-        self.collation = server.collation
-        self._server = server
-        self._parents = parents
+    _spelling = SPELLING
 
     def bind_statement(self, tenant: UUID | None) -> str:
         return f"SET @headrace_tenant = '{tenant.hex if tenant else '*'}'"
 
-    def table_statements(self, entity: Entity) -> list[str]:
-        """The table whole, in one statement: its making may be cut short between two."""
-        columns = [f"{TENANT} {ID} NOT NULL", *map(self._column, entity.fields)]
-        columns += [f"{SEQUENCE} bigint NOT NULL", *tables.constraints(entity, self._parents)]
-        columns += self._interval_keys(entity)
-        columns += [
-            f"INDEX {index.name} ({_index_columns(index)})"
-            for index in entity.indexes
-            if index.method == "btree"
-        ]
-        body = ",\n    ".join(columns)
-        return [
-            *self._turns_table(entity),
-            f"CREATE TABLE {entity.name} (\n    {body}\n) {self._table_options}",
-            *self.setting_statements(entity),
-        ]
-
-    def setting_statements(self, entity: Entity) -> list[str]:
-        """The guards, which a migration that was cut short may have left out."""
-        turns = [_turns(entity)] if entity.interval else []
-        return [guard for table in (entity.name, *turns) for guard in self.guard_statements(table)]
-
-    def guard_statements(self, table: str) -> list[str]:
-        """Writes outside a tenant's transaction, or for another tenant, are refused.
-
-        `@headrace_tenant` is the transaction's tenant, NULL outside of one, or `*` for the owner.
-        """
-        ours = f"{{}}.{TENANT} <=> @headrace_tenant"
-        guards = {
-            "INSERT": ours.format("NEW"),
-            "UPDATE": f"{ours.format('OLD')} AND {ours.format('NEW')}",
-            "DELETE": ours.format("OLD"),
-        }
-        return [
-            statement
-            for event, allowed in guards.items()
-            for statement in _trigger(f"{table}_tenant_{event.lower()}", event, table, allowed)
-        ]
-
-    def index_statement(self, entity: Entity, name: str) -> str:
-        index = {index.name: index for index in entity.indexes}[name]
-        return f"CREATE INDEX {name} ON {entity.name} ({_index_columns(index)})"
-
-    def column_statement(self, entity: Entity, field: str) -> str:
-        return f"ALTER TABLE {entity.name} ADD COLUMN {self._column(entity.field(field))}"
-
     def golden_statements(self, entity: Entity) -> dict[str, str]:
-        mask = statements.full_mask(entity)
-        changing = {"lock": _lock(entity, mask), **dict(_updates(entity, mask))}
         return {
             "table": ";\n".join(self.table_statements(entity)),
             "staging": self._staging_table(entity),
             "load": mysql_loading.statement(entity, "/dev/fd/3"),
             **statements.checks(SPELLING, entity, self._parents),
-            "absent": _absent_lines(entity),
-            **({} if entity.promotion is Promotion.APPEND else changing),
-            "insert": _insert(entity, mask),
-            "equal": statements.equal(SPELLING, entity, mask),
-            "renew": _renew(entity, mask),
-            "outrun": statements.outrun(SPELLING, entity),
+            **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
 
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
@@ -175,15 +102,15 @@ class MySQL:
         parent_key = self._parents[reference.entity]
         statement = statements.unresolved(SPELLING, load.entity, reference, parent_key)
         rows = _all(connection, load, statement)
-        return [Unresolved(line, _dashed(key)) for line, key in rows]
+        return [Unresolved(line, dashed(key)) for line, key in rows]
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
         rows = _all(connection, load, statements.taken(SPELLING, load.entity, field))
-        return [Taken(line, value, _dashed(holder)) for line, value, holder in rows]
+        return [Taken(line, value, dashed(holder)) for line, value, holder in rows]
 
     def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
         rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
-        return [Taken(line, value, _dashed(holder)) for line, value, holder in rows]
+        return [Taken(line, value, dashed(holder)) for line, value, holder in rows]
 
     def stale(self, connection: Connection, load: Load) -> Lines:
         return _packed(connection, load, statements.stale(SPELLING, load.entity))
@@ -209,13 +136,46 @@ class MySQL:
         entity, parameters = load.entity, _parameters(load, mask)
         with connection.cursor() as cursor:
             absent = _listed(cursor, _absent_lines(entity), parameters)
-            updated = _no_lines()
+            updated, days = _no_lines(), set()
             if entity.promotion is not Promotion.APPEND:
-                updated = _update(cursor, entity, mask, parameters)
+                updated = _listed(cursor, _lock(entity, mask), parameters)
+            if len(updated):
+                days = self._days(cursor, load, mask, is_former=True)
+                _update(cursor, entity, mask, parameters, len(updated))
             if len(absent):
                 inserted = cursor.execute(_insert(entity, mask), parameters)
                 _check_count("inserted", inserted, len(absent))
-        return Written(absent, updated)
+            if len(absent) or len(updated):
+                days |= self._days(cursor, load, mask)
+        return Written(absent, updated, frozenset(days))
+
+    def _days(self, cursor: Any, load: Load, mask: int, *, is_former: bool = False) -> set[str]:
+        """The days of rows that were or, before they are, will be written."""
+        if load.entity.days is None:
+            return set()
+        statement = self._written_days(load.entity)
+        if is_former:
+            statement = self._former_days(load.entity, mask)
+        cursor.execute(statement, _parameters(load, mask))
+        return {str(day) for (day,) in cursor.fetchall()}
+
+    def _written_days(self, entity: Entity) -> str:
+        """Parents that say the day are locked: none moves to another day before our commit."""
+        found = statements.written_days(SPELLING, entity, self._parents, _DAY)
+        return f"{found}\nLOCK IN SHARE MODE"
+
+    def _former_days(self, entity: Entity, mask: int) -> str:
+        found = statements.former_days(SPELLING, entity, self._parents, mask, _DAY)
+        return f"{found}\nLOCK IN SHARE MODE"
+
+    def mark_days(self, connection: Connection, load: Load, days: Sequence[str]) -> None:
+        """Plain values: an INSERT … SELECT would let other loads wait for their numbers."""
+        table = statements.days_of(load.entity).table
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {table} ({TENANT}, day) VALUES (%s, %s)",
+                [(load.tenant.hex, day) for day in days],
+            )
 
     def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
         return _packed(connection, load, statements.equal(SPELLING, load.entity, mask), mask)
@@ -233,10 +193,48 @@ class MySQL:
         """By the lock on a row of the tenant's, which ends with the transaction."""
         with connection.cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {_turns(load.entity)} ({TENANT}) VALUES ({SPELLING.tenant})"
+                f"INSERT INTO {turns(load.entity)} ({TENANT}) VALUES ({SPELLING.tenant})"
                 f" ON DUPLICATE KEY UPDATE {TENANT} = {TENANT}",
                 _parameters(load),
             )
+
+    def serialize_shared(self, connection: Connection, tenant: UUID, entity: Entity) -> None:
+        """By the same row. Whoever makes it has it alone until the transaction ends."""
+        turn = f"FROM {turns(entity)} WHERE {TENANT} = %s LOCK IN SHARE MODE"
+        with connection.cursor() as cursor:
+            if not cursor.execute(f"SELECT 1 {turn}", [tenant.hex]):
+                cursor.execute(
+                    f"INSERT INTO {turns(entity)} ({TENANT}) VALUES (%s)"
+                    f" ON DUPLICATE KEY UPDATE {TENANT} = {TENANT}",
+                    [tenant.hex],
+                )
+
+    def lock_levels(self, connection: Connection, load: Load) -> None:
+        with connection.cursor() as cursor:
+            for statement in _level_locks(load.entity):
+                cursor.execute(statement, _parameters(load))
+
+    def move(self, connection: Connection, load: Load) -> Moved:
+        entity, parameters = load.entity, _parameters(load)
+        with connection.cursor() as cursor:
+            written = cursor.execute(
+                level_statements.moved(SPELLING, entity, default_of), parameters
+            )
+            raised = cursor.execute(_raise(entity), parameters)
+        rows = _all(connection, load, level_statements.noteworthy(SPELLING, entity))
+        mismatched = [line for line, differs, _ in rows if differs]
+        still = [line for line, _, is_still in rows if is_still]
+        return Moved(written, raised, np.array(mismatched, np.int64), np.array(still, np.int64))
+
+    def fallen(self, connection: Connection, load: Load) -> list[Fall]:
+        rows = _all(connection, load, level_statements.fallen_by_join(SPELLING, load.entity))
+        return [Fall(dashed(owner), level) for owner, level in rows]
+
+    def _default_of(self, field: Field) -> str | None:
+        return default_of(field)
+
+    def _asked(self, connection: Connection, load: Load, statement: str) -> list[tuple[Any, ...]]:
+        return _all(connection, load, statement)
 
     def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
         """Nothing to do: InnoDB does it when a tenth has changed, and what joins with staging
@@ -257,56 +255,38 @@ class MySQL:
             return DataRefused(f"error {code}")
         return Retryable("the connection broke") if isinstance(error, _BROKEN) else None
 
-    @property
-    def _table_options(self) -> str:
-        return f"ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {self.collation}"
+    def _moving(self, entity: Entity) -> dict[str, str]:
+        return {
+            "table of levels": ";\n".join(self.table_statements(level_statements.table_of(entity))),
+            **dict(zip(("open levels", "lock levels"), _level_locks(entity), strict=True)),
+            **level_statements.checks(SPELLING, entity, default_of),
+            "move": level_statements.moved(SPELLING, entity, default_of),
+            "raise levels": _raise(entity),
+            "noteworthy": level_statements.noteworthy(SPELLING, entity),
+            "fallen": level_statements.fallen_by_join(SPELLING, entity),
+        }
 
-    def _column(self, field: Field) -> str:
-        kind = self._type(field.type)
-        return tables.column(field, kind, _default(field), _value_check(field))
-
-    def _type(self, kind: FieldType) -> str:
-        match kind:
-            case Uuid():
-                return ID
-            case Text(max_length=length):
-                return f"varchar({length})"
-            case Money(digits=digits, scale=scale):
-                return f"numeric({digits},{scale})"
-            case Integer():
-                return "integer"
-            case Boolean():
-                return "boolean"
-            case Timestamp():
-                return "datetime(6)"
-            case JsonObject():
-                # Not `json`, which MariaDB checks by a function that knows 32 levels only.
-                return "longtext"
-
-    def _interval_keys(self, entity: Entity) -> Iterator[str]:
-        """One span an instant begins, and one stays open, for each owner."""
-        if entity.interval:
-            owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
-            kind, open_owner = self._type(entity.field(owner).type), f"{owner}_while_open"
-            yield (
-                f"{open_owner} {kind} GENERATED ALWAYS AS"
-                f" (CASE WHEN {end} IS NULL THEN {owner} END) STORED"
-            )
-            yield f"CONSTRAINT {entity.name}_start_key UNIQUE ({TENANT}, {owner}, {start})"
-            yield f"CONSTRAINT {entity.name}_open_key UNIQUE ({TENANT}, {open_owner})"
-
-    def _turns_table(self, entity: Entity) -> Iterator[str]:
-        """A row a tenant, locked by whoever promotes intervals."""
-        if entity.interval:
-            yield (
-                f"CREATE TABLE IF NOT EXISTS {_turns(entity)}"
-                f" ({TENANT} {ID} PRIMARY KEY) {self._table_options}"
-            )
+    def _writing(self, entity: Entity) -> dict[str, str]:
+        mask = statements.full_mask(entity)
+        former, written = {}, {}
+        if entity.days:
+            former = {"former days": self._former_days(entity, mask)}
+            written = {"written days": self._written_days(entity)}
+        changing = {"lock": _lock(entity, mask), **former, **dict(_updates(entity, mask))}
+        return {
+            "absent": _absent_lines(entity),
+            **({} if entity.promotion is Promotion.APPEND else changing),
+            "insert": _insert(entity, mask),
+            **written,
+            "equal": statements.equal(SPELLING, entity, mask),
+            "renew": _renew(entity, mask),
+            "outrun": statements.outrun(SPELLING, entity),
+        }
 
     def _staging_table(self, entity: Entity) -> str:
         """Its key is that of the target first, so that to read it is to go in key order."""
         columns = ", ".join(
-            f"{field.name} {self._type(field.type)}{' NOT NULL' * (field.name == entity.key)}"
+            f"{field.staged} {self._type(field.type)}{' NOT NULL' * (field.name == entity.key)}"
             for field in entity.fields
         )
         return (
@@ -339,48 +319,6 @@ _TRANSLATIONS: list[tuple[frozenset[int], Callable[[str], HeadraceError]]] = [
 ]
 
 
-def _default(field: Field) -> str | None:
-    if field.default is None:
-        return None
-    if field.default is SERVER_NOW:
-        return "(UTC_TIMESTAMP(6))"
-    if isinstance(field.type, JsonObject):
-        return f"('{field.default}')"
-    return str(int(field.default)) if isinstance(field.default, bool) else f"'{field.default}'"
-
-
-def _value_check(field: Field) -> str | None:
-    match field.type:
-        case Money(minimum=minimum) if minimum is not None:
-            return f"{field.name} >= {minimum}"
-        case Integer(nonzero=True):
-            return f"{field.name} <> 0"
-        case Boolean():
-            return f"{field.name} IN (0, 1)"
-        case Text(choices=choices) if choices:
-            return tables.choices(field, choices)
-    return None
-
-
-def _index_columns(index: Index) -> str:
-    """There are no covered columns and no partial indexes: both are in the key."""
-    flag = [index.where_true] if index.where_true else []
-    return ", ".join((TENANT, *flag, *index.columns, *index.include))
-
-
-def _turns(entity: Entity) -> str:
-    return f"{entity.name}_turns"
-
-
-def _trigger(name: str, event: str, table: str, allowed: str) -> list[str]:
-    return [
-        f"DROP TRIGGER IF EXISTS {name}",
-        f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW"
-        f" IF NOT (@headrace_tenant <=> '*' OR {allowed}) THEN"
-        " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'another tenant'; END IF",
-    ]
-
-
 def _changes(entity: Entity, mask: int) -> str:
     """The condition that a staged row of the mask is newer than its row, and different."""
     names = statements.values(entity, statements.present(entity, mask))
@@ -402,12 +340,11 @@ WHERE {_changes(entity, mask)}
 FOR UPDATE"""
 
 
-def _update(cursor: Any, entity: Entity, mask: int, parameters: dict[str, Any]) -> Lines:
-    changing = _listed(cursor, _lock(entity, mask), parameters)
-    if len(changing):
-        matched = sum(cursor.execute(text, parameters) for _, text in _updates(entity, mask))
-        _check_count("updated", matched, len(changing))
-    return changing
+def _update(
+    cursor: Any, entity: Entity, mask: int, parameters: dict[str, Any], locked: int
+) -> None:
+    matched = sum(cursor.execute(text, parameters) for _, text in _updates(entity, mask))
+    _check_count("updated", matched, locked)
 
 
 def _updates(entity: Entity, mask: int) -> list[tuple[str, str]]:
@@ -461,6 +398,25 @@ WHERE s.mask = {SPELLING.mask} AND t.{SEQUENCE} < {SPELLING.sequence} + s.line
   AND NOT ({SPELLING.differ(names, "t", "s")})"""
 
 
+def _level_locks(entity: Entity) -> list[str]:
+    """Levels are looked up one after the other, in the order that only a LIMIT makes certain."""
+    levels = level_statements.levels_of(entity)
+    owner = levels.owner
+    keeps = f"ON DUPLICATE KEY UPDATE {levels.table}.level = {levels.table}.level"
+    return [
+        level_statements.opened(SPELLING, entity, keeps),
+        f"""
+SELECT l.{owner}
+FROM (SELECT DISTINCT {owner} FROM {entity.name}_staging ORDER BY {owner} LIMIT {2**62}) s
+STRAIGHT_JOIN {levels.table} l ON l.{TENANT} = {SPELLING.tenant} AND l.{owner} = s.{owner}
+FOR UPDATE""",
+    ]
+
+
+def _raise(entity: Entity) -> str:
+    return level_statements.raised_by_join(SPELLING, entity, "UTC_TIMESTAMP(6)")
+
+
 def _check_count(done: str, counted: int, found: int) -> None:
     if counted != found:
         raise Retryable(f"{counted} rows were {done} where {found} had been found")
@@ -495,7 +451,3 @@ def _listed(cursor: Any, statement: str, parameters: dict[str, Any]) -> Lines:
 
 def _no_lines() -> Lines:
     return np.empty(0, np.int64)
-
-
-def _dashed(key: str) -> str:
-    return str(UUID(key))

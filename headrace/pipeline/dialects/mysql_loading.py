@@ -27,7 +27,7 @@ def load(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> None:
 
 def statement(entity: Entity, path: str) -> str:
     """COPY's text is what LOAD DATA reads by default, but for ids, booleans and times."""
-    readings = {field.name: _reading(field.type) for field in entity.fields}
+    readings = {field.staged: _reading(field.type) for field in entity.fields}
     columns = [f"@{name}" if reading else name for name, reading in readings.items()]
     changed = [
         f"{name} = {reading.format('@' + name)}" for name, reading in readings.items() if reading
@@ -103,7 +103,8 @@ def _pour(rows: Sequence[bytes], writing: int) -> None:
 def _insert_rows(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> None:
     """The slow way. Within quotes, SQL's escapes are those of COPY."""
     readings = ["{}", "{}", *(_reading(field.type) or "{}" for field in entity.fields)]
-    head = f"INSERT INTO {entity.name}_staging (line, mask, {', '.join(entity.field_names)}) VALUES"
+    columns = ", ".join(field.staged for field in entity.fields)
+    head = f"INSERT INTO {entity.name}_staging (line, mask, {columns}) VALUES"
     batch: list[str] = []
     size = 0
     for row in rows:

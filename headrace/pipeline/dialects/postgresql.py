@@ -2,14 +2,18 @@
 
 Operator's notes:
 - COPY is refused on tables under row-level security, so rows go into a temporary table of the
-  connection (no write-ahead log, nothing shared, emptied by itself at commit).
+  connection (no write-ahead log, nothing shared, emptied before its next use).
 - Outcomes come from RETURNING: an insert leaves `is_rewritten` false and an update sets it. (The
   usual `xmax = 0` is refused on partitioned tables.)
+- Nothing here is prepared: a plan that was made for a large segment would serve small calls too.
+  Those have `few_rows`.
 - Text that COPY reads must be what the session's settings expect: the time zone is set to UTC
   with the other settings of a transaction.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -18,29 +22,35 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import tuple_row
 
-from headrace.pipeline.dialects import statements, tables
-from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
+from headrace.pipeline.dialects import level_statements, statements
+from headrace.pipeline.dialects.base import (
+    Connection,
+    Moved,
+    Span,
+    Taken,
+    Unresolved,
+    Written,
+)
+from headrace.pipeline.dialects.moving import Moving
+from headrace.pipeline.dialects.postgresql_tables import (
+    REWRITTEN,
+    Tables,
+    column_type,
+    default_of,
+    former,
+)
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
+from headrace.pipeline.dialects.trips import Row, Statement, trip
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
 from headrace.pipeline.load import Load
-from headrace.pipeline.report import Lines
+from headrace.pipeline.report import Fall, Lines
 from headrace.schema import (
-    SERVER_NOW,
-    Boolean,
     Entity,
     Field,
-    FieldType,
-    Index,
-    Integer,
-    JsonObject,
-    Money,
     Reference,
-    Text,
-    Timestamp,
-    Uuid,
 )
 
-REWRITTEN = "is_rewritten"
+MANY_BYTES = 1 << 18
 SPELLING = Spelling(
     tenant="CAST(%(tenant)s AS uuid)",
     sequence="CAST(%(sequence)s AS bigint)",
@@ -48,15 +58,24 @@ SPELLING = Spelling(
     distinct="({left}) IS DISTINCT FROM ({right})",
     on_update=(f"{REWRITTEN} = true",),
 )
-_TRANSACTION = """
+TRANSACTION = """
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '10min';
 SET LOCAL synchronous_commit = on;
 """
+_DAYS_OF_TENANT = "hashtextextended('days ' || %(tenant)s, 0)"
+_KEEP_DAYS = f"SELECT pg_advisory_xact_lock_shared({_DAYS_OF_TENANT})"
+_MOVE_DAYS = f"SELECT pg_advisory_xact_lock({_DAYS_OF_TENANT})"
+SERIALIZE_SHARED = Statement("SELECT pg_advisory_xact_lock_shared(hashtextextended(%(name)s, 0))")
 
 
-class PostgreSQL:
+def lock_name(tenant: UUID, entity: Entity) -> str:
+    """What the lock is of that `serialize` and `serialize_shared` take."""
+    return f"{tenant} {entity.name}"
+
+
+class PostgreSQL(Tables, Moving):
     """The dialect. `parents` maps an entity's name to its key.
 
     New target tables are cut into `partitions` by the hash of their tenant; 0 leaves them whole.
@@ -67,102 +86,45 @@ class PostgreSQL:
     pause_seconds = 0.0
     hides_rows = True
     unbind_statement = ""
+    unbind_early_statement = "SET LOCAL app.tenant_id = ''"
     collation = ""
 
-    def __init__(self, parents: dict[str, str], partitions: int = 0) -> None:
-        self._parents = parents
-        self._count = partitions
+    _spelling = SPELLING
 
     def bind_statement(self, tenant: UUID | None) -> str:
         """The statement form: on a Citus cluster set_config() would not reach the workers."""
         return f"SET LOCAL app.tenant_id = '{tenant}'" if tenant else ""
 
-    def table_statements(self, entity: Entity) -> list[str]:
-        columns = [f"{TENANT} uuid NOT NULL", *map(_column, entity.fields)]
-        columns += [f"{SEQUENCE} bigint NOT NULL"]
-        columns += tables.constraints(entity, self._parents, refers=not self._count)
-        body = ",\n    ".join(columns)
-        return [
-            self._table(entity.name, body),
-            *self._partitions(entity),
-            *(_index(entity, index) for index in entity.indexes if not index.optional),
-            *tables.interval_indexes(entity),
-            *self.guard_statements(entity.name),
-            *self.setting_statements(entity),
-        ]
-
-    def _table(self, name: str, body: str) -> str:
-        cut = f" PARTITION BY HASH ({TENANT})" if self._count else ""
-        return f"CREATE TABLE {name} (\n    {body}\n){cut}"
-
-    def _partitions(self, entity: Entity) -> Iterator[str]:
-        """A tenant is in the partition of the same number in every table, so partitions refer to
-        partitions. That says no less, and a reference to the whole would look for the partition
-        at each row.
-
-        Who queries a partition by its own name is not bound by the policy of the whole.
-        """
-        for number in range(self._count):
-            partition = f"{entity.name}_p{number}"
-            refers = ",\n    ".join(tables.references(entity, self._parents, f"_p{number}"))
-            body = f" (\n    {refers}\n)" if refers else ""
-            place = f"WITH (MODULUS {self._count}, REMAINDER {number})"
-            yield f"CREATE TABLE {partition} PARTITION OF {entity.name}{body} FOR VALUES {place}"
-            yield from self.guard_statements(partition)
-
-    def setting_statements(self, entity: Entity) -> list[str]:
-        """What tells an insert from an update, and no statistics on the tenant.
-
-        With statistics a tenant that came after the last ANALYZE is thought to have one row, and
-        its first large file is joined row by row with itself: 240,000 lines took minutes instead
-        of 4 s. Without, every tenant is thought to have a 200th.
-        """
-        altered = f"ALTER TABLE {entity.name}"
-        return [
-            f"{altered} ADD COLUMN IF NOT EXISTS {REWRITTEN} boolean NOT NULL DEFAULT false",
-            f"{altered} ALTER COLUMN {TENANT} SET STATISTICS 0",
-        ]
-
-    def guard_statements(self, table: str) -> list[str]:
-        """Rows of the transaction's tenant, and none where no tenant is set ('' after one was)."""
-        return [
-            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-            f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-            f"CREATE POLICY {table}_tenant ON {table} USING"
-            f" ({TENANT} = CAST(NULLIF(current_setting('app.tenant_id', true), '') AS uuid))",
-        ]
-
-    def index_statement(self, entity: Entity, name: str) -> str:
-        return _index(entity, {index.name: index for index in entity.indexes}[name])
-
-    def column_statement(self, entity: Entity, field: str) -> str:
-        return f"ALTER TABLE {entity.name} ADD COLUMN {_column(entity.field(field))}"
-
     def golden_statements(self, entity: Entity) -> dict[str, str]:
-        mask = statements.full_mask(entity)
         return {
             "table": ";\n".join(self.table_statements(entity)),
-            "staging": _staging_table(entity),
-            "copy": _copy(entity),
+            "staging": f"{self._staging_table(entity)};{_emptied(entity)}",
+            "copy": self._copy(entity),
             **statements.checks(SPELLING, entity, self._parents),
-            "write": _write(entity, mask),
-            **statements.afterwards(SPELLING, entity, mask),
-            "outrun": statements.outrun(SPELLING, entity),
+            **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
 
+    def fitting(self, rows: int) -> "PostgreSQL":
+        return self._few if rows <= self._few.MOST else self
+
+    @cached_property
+    def _few(self) -> Any:
+        from headrace.pipeline.dialects.few_rows import FewRows  # noqa: PLC0415 - one of us
+
+        return FewRows(self._parents)
+
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
-        with _cursor(connection) as cursor:
-            cursor.execute(_TRANSACTION + _staging_table(entity))
-            cursor.execute(f"DELETE FROM {entity.name}_staging")
-            with cursor.copy(_copy(entity)) as copy:
-                for start in range(0, len(rows), 5_000):
-                    copy.write(b"\n".join(rows[start : start + 5_000]) + b"\n")
-            cursor.execute(f"ANALYZE {entity.name}_staging ({entity.key})")
+        with cursor_of(connection) as cursor:
+            cursor.execute(f"{TRANSACTION}{self._staging_table(entity)};{_emptied(entity)}")
+            self._fill(cursor, entity, rows)
+            # Also of a few rows: thought to be hundreds, they would be joined by reading all that
+            # the tenant has.
+            self._analyze(cursor, entity)
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference
     ) -> list[Unresolved]:
-        rows = _all(connection, load, self._unresolved(load.entity, reference))
+        rows = self._asked(connection, load, self._unresolved(load.entity, reference))
         return [Unresolved(line, str(key)) for line, key in rows]
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
@@ -184,40 +146,113 @@ class PostgreSQL:
         return [Span(*row) for row in rows]
 
     def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
-        with _cursor(connection) as cursor:
+        with cursor_of(connection) as cursor:
             cursor.execute(
-                f"DELETE FROM {entity.name}_staging WHERE line = ANY(%s)", [lines.tolist()]
+                f"DELETE FROM {self._staging(entity)} WHERE line = ANY(%s)", [lines.tolist()]
             )
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
-        with _cursor(connection, binary=True) as cursor:
-            cursor.execute(_write(load.entity, mask), _parameters(load, mask))
+        if load.entity.days is not None:
+            return self._write_with_days(connection, load, mask)
+        with cursor_of(connection, binary=True) as cursor:
+            cursor.execute(_write(load.entity, mask), parameters(load, mask))
             inserted, updated = _row(cursor)
         return Written(_lines(inserted), _lines(updated))
+
+    def _write_with_days(self, connection: Connection, load: Load, mask: int) -> Written:
+        """Rows whose parent says their day keep parents where they are; who moves some waits.
+
+        Else a parent could move between the look at its day and the commit, and its new day be
+        thought to know of rows that it could not see.
+        """
+        entity = load.entity
+        assert entity.days is not None
+        with cursor_of(connection, binary=True) as cursor:
+            if entity.days.parent:
+                cursor.execute(_KEEP_DAYS, parameters(load))
+            cursor.execute(self._write_dated(entity, mask), parameters(load, mask))
+            inserted, updated, days, has_moved = _row(cursor)
+            if has_moved and not entity.days.parent:
+                cursor.execute(_MOVE_DAYS, parameters(load))
+        return Written(_lines(inserted), _lines(updated), frozenset(days))
+
+    def mark_days(self, connection: Connection, load: Load, days: Sequence[str]) -> None:
+        with cursor_of(connection) as cursor:
+            given = {**parameters(load), "days": list(days)}
+            cursor.execute(_mark(load.entity), given)
 
     def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
         return _packed(connection, load, statements.equal(SPELLING, load.entity, mask), mask)
 
     def renew(self, connection: Connection, load: Load) -> None:
         """Raises Race if an older file changed a row after ours was found equal to it."""
-        with _cursor(connection) as cursor:
+        with cursor_of(connection) as cursor:
             cursor.execute(f"SELECT DISTINCT mask FROM {load.entity.name}_staging")
             for (mask,) in cursor.fetchall():
                 statement = statements.renew(SPELLING, load.entity, mask)
-                cursor.execute(statement, _parameters(load, mask))
+                cursor.execute(statement, parameters(load, mask))
         if len(_packed(connection, load, statements.outrun(SPELLING, load.entity))):
             raise Race("an older file changed rows that were found equal")
 
     def serialize(self, connection: Connection, load: Load) -> None:
-        with _cursor(connection) as cursor:
+        with cursor_of(connection) as cursor:
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-                [f"{load.tenant} {load.entity.name}"],
+                [lock_name(load.tenant, load.entity)],
             )
+
+    def serialize_shared(self, connection: Connection, tenant: UUID, entity: Entity) -> None:
+        trip(connection, (SERIALIZE_SHARED, {"name": lock_name(tenant, entity)}))
+
+    def lock_levels(self, connection: Connection, load: Load) -> None:
+        self._run(connection, load, *self._locks(load.entity))
+
+    def move(self, connection: Connection, load: Load) -> Moved:
+        [[moved], [[raised]]] = self._run(
+            connection, load, self._move(load.entity), self._raise(load.entity)
+        )
+        written, mismatched, still = moved
+        return Moved(written, raised, _lines(mismatched), _lines(still))
+
+    def fallen(self, connection: Connection, load: Load) -> list[Fall]:
+        rows = self._asked(connection, load, level_statements.fallen(self._spelling, load.entity))
+        return [Fall(str(owner), level) for owner, level in rows]
+
+    def _default_of(self, field: Field) -> str | None:
+        return default_of(field)
+
+    def _asked(self, connection: Connection, load: Load, statement: str) -> list[Row]:
+        return self._run(connection, load, statement)[0]
+
+    def _run(self, connection: Connection, load: Load, *asked: str) -> list[list[Row]]:
+        """The rows of statements that take the load's parameters."""
+        return [_all(connection, load, statement) for statement in asked]
+
+    def _staging(self, entity: Entity) -> str:
+        return statements.staging(self._spelling, entity)
+
+    def _staging_table(self, entity: Entity) -> str:
+        columns = ", ".join(f"{field.staged} {column_type(field.type)}" for field in entity.fields)
+        return (
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {self._staging(entity)}"
+            f" (line bigint, mask integer, {columns})"
+        )
+
+    def _copy(self, entity: Entity) -> str:
+        columns = ", ".join(field.staged for field in entity.fields)
+        return f"COPY {self._staging(entity)} (line, mask, {columns}) FROM STDIN"
+
+    def _fill(self, cursor: psycopg.Cursor[Any], entity: Entity, rows: Sequence[bytes]) -> None:
+        with cursor.copy(self._copy(entity)) as copy:
+            for start in range(0, len(rows), 5_000):
+                copy.write(b"\n".join(rows[start : start + 5_000]) + b"\n")
+
+    def _analyze(self, cursor: psycopg.Cursor[Any], entity: Entity) -> None:
+        cursor.execute(f"ANALYZE {self._staging(entity)} ({entity.key})")
 
     def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
         """Only an owner may ANALYZE; `headrace_analyze` does it for others, if it is due."""
-        with _cursor(connection) as cursor:
+        with cursor_of(connection) as cursor:
             cursor.execute("SELECT headrace_analyze(%s)", [entity.name])
 
     def translated(self, error: Exception) -> HeadraceError | None:
@@ -228,82 +263,111 @@ class PostgreSQL:
 
     def _unresolved(self, entity: Entity, reference: Reference) -> str:
         parent_key = self._parents[reference.entity]
-        return statements.unresolved(SPELLING, entity, reference, parent_key)
+        return statements.unresolved(self._spelling, entity, reference, parent_key)
+
+    def _writing(self, entity: Entity) -> dict[str, str]:
+        mask = statements.full_mask(entity)
+        if entity.days is None:
+            return {"write": _write(entity, mask), **_afterwards(entity, mask)}
+        return {
+            "write": self._write_dated(entity, mask),
+            "mark days": _mark(entity),
+            **_afterwards(entity, mask),
+        }
+
+    def _write_dated(self, entity: Entity, mask: int) -> str:
+        """`_write`, with the days of what was written and of what it was before."""
+        moment, join = statements.dated(SPELLING, entity, self._parents, "w")
+        union = "UNION" if join else "UNION ALL"  # a parent is looked up once
+        decided_by = statements.days_of(entity).decided_by
+        return f"""
+WITH written AS ({statements.insert(_with_former(entity), entity, mask)}
+RETURNING t.{SEQUENCE} - {SPELLING.sequence} AS line, NOT t.{REWRITTEN} AS is_new,
+          t.{decided_by}, t.{former(entity)} AS former
+), dated AS (SELECT {decided_by} FROM written
+             {union} SELECT former FROM written WHERE NOT is_new)
+SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
+       string_agg(int8send(line), '') FILTER (WHERE NOT is_new),
+       ARRAY(SELECT DISTINCT CAST(CAST({moment} AT TIME ZONE 'UTC' AS date) AS text)
+             FROM dated w{join}),
+       bool_or(NOT is_new AND former <> {decided_by})
+FROM written"""
+
+    def _moving(self, entity: Entity) -> dict[str, str]:
+        return {
+            "table of levels": ";\n".join(self.table_statements(level_statements.table_of(entity))),
+            **dict(zip(("open levels", "lock levels"), self._locks(entity), strict=True)),
+            **level_statements.checks(SPELLING, entity, default_of),
+            "move": self._move(entity),
+            "raise levels": self._raise(entity),
+            "fallen": level_statements.fallen(self._spelling, entity),
+        }
+
+    def _locks(self, entity: Entity) -> list[str]:
+        return [
+            level_statements.opened(self._spelling, entity, "ON CONFLICT DO NOTHING"),
+            level_statements.locked(self._spelling, entity),
+        ]
+
+    def _move(self, entity: Entity) -> str:
+        levels = level_statements.levels_of(entity)
+        return f"""
+WITH written AS ({level_statements.moved(self._spelling, entity, default_of)}
+RETURNING {entity.name}.{SEQUENCE} - {SPELLING.sequence} AS line,
+          {levels.claimed} <> {levels.level} AS differs, {levels.change} = 0 AS is_still)
+SELECT count(*), string_agg(int8send(line), '') FILTER (WHERE differs),
+       string_agg(int8send(line), '') FILTER (WHERE is_still)
+FROM written"""
+
+    def _raise(self, entity: Entity) -> str:
+        raised = level_statements.raised(self._spelling, entity, "CURRENT_TIMESTAMP")
+        return f"WITH raised AS ({raised}\nRETURNING 1)\nSELECT count(*) FROM raised"
 
 
 _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceError]]] = [
     ((errors.UniqueViolation, errors.ForeignKeyViolation), Race),
     ((psycopg.DataError, psycopg.IntegrityError), DataRefused),
     ((errors.QueryCanceled,), TookTooLong),
+    ((errors.InFailedSqlTransaction,), Retryable),  # a statement before it met trouble
     ((psycopg.OperationalError, psycopg.InterfaceError), Retryable),
 ]
 
 
-def _column(field: Field) -> str:
-    return tables.column(field, _type(field.type), _default(field), _value_check(field))
+def _emptied(entity: Entity) -> str:
+    """Empty the staging table by what is cheaper: rows are deleted where there are few.
+
+    To truncate it, be it by ON COMMIT DELETE ROWS, costs more than all else that a call of ten
+    events does. But what was large once would be thought to be large for ever.
+    """
+    name = f"{entity.name}_staging"
+    return f"""
+DO $$ BEGIN
+    IF pg_relation_size('{name}') > {MANY_BYTES} THEN
+        TRUNCATE {name};
+    ELSE
+        DELETE FROM {name};
+    END IF;
+END $$"""
 
 
-def _type(kind: FieldType) -> str:
-    match kind:
-        case Uuid():
-            return "uuid"
-        case Text(max_length=length):
-            return f"varchar({length})"
-        case Money(digits=digits, scale=scale):
-            return f"numeric({digits},{scale})"
-        case Integer():
-            return "integer"
-        case Boolean():
-            return "boolean"
-        case Timestamp():
-            return "timestamptz"
-        case JsonObject():
-            return "jsonb"
+def _afterwards(entity: Entity, mask: int) -> dict[str, str]:
+    return {
+        **statements.afterwards(SPELLING, entity, mask),
+        "outrun": statements.outrun(SPELLING, entity),
+    }
 
 
-def _default(field: Field) -> str | None:
-    if field.default is None:
-        return None
-    if field.default is SERVER_NOW:
-        return "CURRENT_TIMESTAMP"
-    return str(field.default).upper() if isinstance(field.default, bool) else f"'{field.default}'"
+def _with_former(entity: Entity) -> Spelling:
+    """An update remembers which day the row belonged to: RETURNING tells new values only, and what
+    another statement reads before may be changed by a neighbour."""
+    kept = f"{former(entity)} = t.{statements.days_of(entity).decided_by}"
+    return replace(SPELLING, on_update=(*SPELLING.on_update, kept))
 
 
-def _value_check(field: Field) -> str | None:
-    match field.type:
-        case Money(minimum=minimum) if minimum is not None:
-            return f"{field.name} >= {minimum} AND {field.name} <> 'NaN'"
-        case Money():
-            return f"{field.name} <> 'NaN'"
-        case Integer(nonzero=True):
-            return f"{field.name} <> 0"
-        case Text(choices=choices) if choices:
-            return tables.choices(field, choices)
-    return None
-
-
-def _index(entity: Entity, index: Index) -> str:
-    columns = index.columns if index.method == "gin" else (TENANT, *index.columns)
-    text = f"CREATE INDEX {index.name} ON {entity.name} USING {index.method} ({', '.join(columns)})"
-    if index.include:
-        text += f" INCLUDE ({', '.join(index.include)})"
-    if index.where_true:
-        text += f" WHERE {index.where_true}"
-    if index.where_present:
-        text += f" WHERE {index.where_present} IS NOT NULL"
-    return text
-
-
-def _staging_table(entity: Entity) -> str:
-    columns = ", ".join(f"{field.name} {_type(field.type)}" for field in entity.fields)
-    return (
-        f"CREATE TEMPORARY TABLE IF NOT EXISTS {entity.name}_staging"
-        f" (line bigint, mask integer, {columns}) ON COMMIT DELETE ROWS"
-    )
-
-
-def _copy(entity: Entity) -> str:
-    return f"COPY {entity.name}_staging (line, mask, {', '.join(entity.field_names)}) FROM STDIN"
+def _mark(entity: Entity) -> str:
+    days = "unnest(CAST(%(days)s AS date[]))"
+    table = statements.days_of(entity).table
+    return f"INSERT INTO {table} ({TENANT}, day) SELECT {SPELLING.tenant}, {days}"
 
 
 def _write(entity: Entity, mask: int) -> str:
@@ -315,11 +379,11 @@ SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
 FROM written"""
 
 
-def _parameters(load: Load, mask: int = 0) -> dict[str, Any]:
+def parameters(load: Load, mask: int = 0) -> dict[str, Any]:
     return {"tenant": str(load.tenant), "sequence": load.sequence, "mask": mask}
 
 
-def _cursor(connection: Connection, *, binary: bool = False) -> psycopg.Cursor[Any]:
+def cursor_of(connection: Connection, *, binary: bool = False) -> psycopg.Cursor[Any]:
     """A server-side-binding cursor, whatever kind the lender's connection makes by itself."""
     cursor: psycopg.Cursor[Any] = psycopg.Cursor(connection, row_factory=tuple_row)
     cursor.format = psycopg.pq.Format(binary)
@@ -327,17 +391,17 @@ def _cursor(connection: Connection, *, binary: bool = False) -> psycopg.Cursor[A
 
 
 def _all(connection: Connection, load: Load, statement: str) -> list[tuple[Any, ...]]:
-    with _cursor(connection) as cursor:
-        cursor.execute(statement, _parameters(load))
-        return list(cursor.fetchall())
+    with cursor_of(connection) as cursor:
+        cursor.execute(statement, parameters(load))
+        return list(cursor.fetchall()) if cursor.description else []
 
 
 def _packed(connection: Connection, load: Load, statement: str, mask: int = 0) -> Lines:
     """The lines that a statement selects, in eight bytes each instead of a tuple each."""
-    with _cursor(connection, binary=True) as cursor:
+    with cursor_of(connection, binary=True) as cursor:
         cursor.execute(
             f"SELECT string_agg(int8send(line), '') FROM ({statement}) found",
-            _parameters(load, mask),
+            parameters(load, mask),
         )
         return _lines(_row(cursor)[0])
 

@@ -11,18 +11,26 @@ Operator's notes:
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
-from headrace.pipeline.dialects import statements, tables
-from headrace.pipeline.dialects.base import Connection, Span, Taken, Unresolved, Written
+from headrace.pipeline.dialects import level_statements, statements, tables
+from headrace.pipeline.dialects.base import (
+    Connection,
+    Moved,
+    Span,
+    Taken,
+    Unresolved,
+    Written,
+)
+from headrace.pipeline.dialects.moving import Moving
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable
 from headrace.pipeline.load import Load
-from headrace.pipeline.report import Lines
+from headrace.pipeline.report import Fall, Lines
+from headrace.pipeline.values import dashed
 from headrace.schema import (
     SERVER_NOW,
     Boolean,
@@ -46,11 +54,13 @@ SPELLING = Spelling(
     distinct="({left}) IS NOT ({right})",
     staging_prefix="temp.",
 )
+_NOW = "(strftime('%Y-%m-%d %H:%M:%S', 'now'))"
+_DAY = "substr({moment}, 1, 10)"
 _ESCAPED = re.compile(r"\\(.)")
 _UNESCAPED = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
 
 
-class SQLite:
+class SQLite(Moving):
     """The dialect. `parents` maps an entity's name to its key."""
 
     name = "sqlite"
@@ -58,7 +68,10 @@ class SQLite:
     pause_seconds = 0.01
     hides_rows = False
     unbind_statement = ""
+    unbind_early_statement = ""
     collation = ""
+
+    _spelling = SPELLING
 
     def __init__(self, parents: dict[str, str]) -> None:
         self._parents = parents
@@ -68,13 +81,13 @@ class SQLite:
         return ""
 
     def table_statements(self, entity: Entity) -> list[str]:
-        columns = [f"{TENANT} TEXT NOT NULL", *map(_column, entity.fields)]
+        columns = [f"{TENANT} TEXT NOT NULL", *map(_column, entity.columns)]
         columns += [f"{SEQUENCE} INTEGER NOT NULL", *tables.constraints(entity, self._parents)]
         body = ",\n    ".join(columns)
         return [
             f"CREATE TABLE {entity.name} (\n    {body}\n) STRICT",
             *(_index(entity, index) for index in entity.indexes if index.method == "btree"),
-            *tables.interval_indexes(entity),
+            *tables.unique_indexes(entity),
             *self.guard_statements(entity.name),
         ]
 
@@ -100,21 +113,42 @@ class SQLite:
             for event, allowed in guards.items()
         ]
 
+    def numbering_statements(self, entity: Entity) -> list[str]:
+        return [
+            *level_statements.numbering(entity, level_statements.numbered(entity)),
+            *tables.unique_indexes(entity),
+        ]
+
+    def day_table_statements(self, table: str) -> list[str]:
+        return [
+            f"CREATE TABLE IF NOT EXISTS {table}"
+            f" (id INTEGER PRIMARY KEY, {TENANT} TEXT NOT NULL, day TEXT NOT NULL) STRICT",
+            f"CREATE INDEX {table}_idx ON {table} ({TENANT}, day)",
+            *self.guard_statements(table),
+        ]
+
     def index_statement(self, entity: Entity, name: str) -> str:
         return _index(entity, {index.name: index for index in entity.indexes}[name])
+
+    def index_removal(self, table: str, name: str) -> str:
+        return f"DROP INDEX {name}"
+
+    def removal_statement(self, table: str) -> str:
+        chosen = f"SELECT rowid FROM {table} WHERE {TENANT} = %(tenant)s LIMIT %(most)s"
+        return f"DELETE FROM {table} WHERE rowid IN ({chosen})"
+
+    def own_tables(self, entity: Entity) -> list[str]:
+        return []
 
     def column_statement(self, entity: Entity, field: str) -> str:
         return f"ALTER TABLE {entity.name} ADD COLUMN {_column(entity.field(field))}"
 
     def golden_statements(self, entity: Entity) -> dict[str, str]:
-        mask = statements.full_mask(entity)
         return {
             "table": ";\n".join(self.table_statements(entity)),
             "staging": _staging_table(entity),
             **statements.checks(SPELLING, entity, self._parents),
-            "known": statements.known(SPELLING, entity, mask),
-            "write": _write(entity, mask),
-            **statements.afterwards(SPELLING, entity, mask),
+            **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
 
     def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
@@ -130,15 +164,15 @@ class SQLite:
         self, connection: Connection, load: Load, reference: Reference
     ) -> list[Unresolved]:
         rows = _all(connection, load, self._unresolved(load.entity, reference))
-        return [Unresolved(line, _dashed(key)) for line, key in rows]
+        return [Unresolved(line, dashed(key)) for line, key in rows]
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
         rows = _all(connection, load, statements.taken(SPELLING, load.entity, field))
-        return [Taken(line, value, _dashed(holder)) for line, value, holder in rows]
+        return [Taken(line, value, dashed(holder)) for line, value, holder in rows]
 
     def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
         rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
-        return [Taken(line, value, _dashed(holder)) for line, value, holder in rows]
+        return [Taken(line, value, dashed(holder)) for line, value, holder in rows]
 
     def stale(self, connection: Connection, load: Load) -> Lines:
         return _lines(_all(connection, load, statements.stale(SPELLING, load.entity)))
@@ -158,10 +192,32 @@ class SQLite:
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         stored = _lines(_all(connection, load, statements.known(SPELLING, load.entity, mask), mask))
+        days = self._former_days(connection, load, mask) if len(stored) else set()
         cursor = connection.execute(_write(load.entity, mask), _parameters(load, mask))
         written = _lines(cursor.fetchall()) - load.sequence
         is_new = ~np.isin(written, stored)
-        return Written(written[is_new], written[~is_new])
+        if len(written):
+            days |= self._written_days(connection, load, mask)
+        return Written(written[is_new], written[~is_new], frozenset(days))
+
+    def _former_days(self, connection: Connection, load: Load, mask: int) -> set[str]:
+        if load.entity.days is None:
+            return set()
+        statement = statements.former_days(SPELLING, load.entity, self._parents, mask, _DAY)
+        return {day for (day,) in _all(connection, load, statement, mask)}
+
+    def _written_days(self, connection: Connection, load: Load, mask: int) -> set[str]:
+        if load.entity.days is None:
+            return set()
+        statement = statements.written_days(SPELLING, load.entity, self._parents, _DAY)
+        return {day for (day,) in _all(connection, load, statement, mask)}
+
+    def mark_days(self, connection: Connection, load: Load, days: Sequence[str]) -> None:
+        table = statements.days_of(load.entity).table
+        connection.executemany(
+            f"INSERT INTO {table} ({TENANT}, day) VALUES (?, ?)",
+            [(load.tenant.hex, day) for day in days],
+        )
 
     def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
         return _lines(_all(connection, load, statements.equal(SPELLING, load.entity, mask), mask))
@@ -176,6 +232,32 @@ class SQLite:
     def serialize(self, connection: Connection, load: Load) -> None:
         """Nothing to do: a write transaction has the file for itself."""
 
+    def serialize_shared(self, connection: Connection, tenant: UUID, entity: Entity) -> None:
+        """Nothing to do, as above."""
+
+    def lock_levels(self, connection: Connection, load: Load) -> None:
+        """A write transaction has the file for itself: levels need only be there."""
+        statement = level_statements.opened(SPELLING, load.entity, "")
+        connection.execute(statement, _parameters(load))
+
+    def move(self, connection: Connection, load: Load) -> Moved:
+        entity, parameters = load.entity, _parameters(load)
+        rows = connection.execute(_move(entity), parameters).fetchall()
+        raised = connection.execute(level_statements.raised(SPELLING, entity, _NOW), parameters)
+        mismatched = [(line - load.sequence,) for line, differs, _ in rows if differs]
+        still = [(line - load.sequence,) for line, _, is_still in rows if is_still]
+        return Moved(len(rows), raised.rowcount, _lines(mismatched), _lines(still))
+
+    def fallen(self, connection: Connection, load: Load) -> list[Fall]:
+        rows = _all(connection, load, level_statements.fallen(SPELLING, load.entity))
+        return [Fall(dashed(owner), level) for owner, level in rows]
+
+    def _default_of(self, field: Field) -> str | None:
+        return _default(field)
+
+    def _asked(self, connection: Connection, load: Load, statement: str) -> list[tuple[Any, ...]]:
+        return _all(connection, load, statement)
+
     def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
         """Nothing to do: without statistics SQLite takes the index that fits best, which is what
         every statement here wants; those of a first small load made the next one quadratic."""
@@ -186,6 +268,31 @@ class SQLite:
             if name.startswith(beginnings):
                 return ours(name)
         return None
+
+    def _moving(self, entity: Entity) -> dict[str, str]:
+        return {
+            "table of levels": ";\n".join(self.table_statements(level_statements.table_of(entity))),
+            "open levels": level_statements.opened(SPELLING, entity, ""),
+            **level_statements.checks(SPELLING, entity, _default),
+            "move": _move(entity),
+            "raise levels": level_statements.raised(SPELLING, entity, _NOW),
+            "fallen": level_statements.fallen(SPELLING, entity),
+        }
+
+    def _writing(self, entity: Entity) -> dict[str, str]:
+        mask = statements.full_mask(entity)
+        dated = {}
+        if entity.days:
+            dated = {
+                "former days": statements.former_days(SPELLING, entity, self._parents, mask, _DAY),
+                "written days": statements.written_days(SPELLING, entity, self._parents, _DAY),
+            }
+        return {
+            "known": statements.known(SPELLING, entity, mask),
+            "write": _write(entity, mask),
+            **dated,
+            **statements.afterwards(SPELLING, entity, mask),
+        }
 
     def _unresolved(self, entity: Entity, reference: Reference) -> str:
         parent_key = self._parents[reference.entity]
@@ -211,7 +318,7 @@ def _default(field: Field) -> str | None:
     if field.default is None:
         return None
     if field.default is SERVER_NOW:
-        return "(strftime('%Y-%m-%d %H:%M:%S', 'now'))"
+        return _NOW
     return str(int(field.default)) if isinstance(field.default, bool) else f"'{field.default}'"
 
 
@@ -242,7 +349,7 @@ def _index(entity: Entity, index: Index) -> str:
 
 
 def _staging_table(entity: Entity) -> str:
-    columns = ", ".join(f"{field.name} {_type(field.type)}" for field in entity.fields)
+    columns = ", ".join(f"{field.staged} {_type(field.type)}" for field in entity.fields)
     return (
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {entity.name}_staging"
         f" (line INTEGER PRIMARY KEY, mask INTEGER, {columns})"
@@ -253,12 +360,18 @@ def _write(entity: Entity, mask: int) -> str:
     return f"{statements.insert(SPELLING, entity, mask)}\nRETURNING {SEQUENCE}"
 
 
+def _move(entity: Entity) -> str:
+    levels = level_statements.levels_of(entity)
+    return f"""{level_statements.moved(SPELLING, entity, _default)}
+RETURNING {SEQUENCE}, {levels.claimed} <> {levels.level}, {levels.change} = 0"""
+
+
 def _bound_rows(entity: Entity, rows: Sequence[bytes]) -> Iterable[list[Any]]:
     """Travelling rows as the values that the columns hold."""
     readers: list[Callable[[str], Any]] = [
         int,
         int,
-        *(_reader(field.type) for field in entity.fields),
+        *(stored_value(field.type) for field in entity.fields),
     ]
     for row in rows:
         yield [
@@ -267,7 +380,8 @@ def _bound_rows(entity: Entity, rows: Sequence[bytes]) -> Iterable[list[Any]]:
         ]
 
 
-def _reader(kind: FieldType) -> Callable[[str], Any]:
+def stored_value(kind: FieldType) -> Callable[[str], Any]:
+    """What makes of a travelling text the value that a column of the kind holds."""
     match kind:
         case Uuid():
             return lambda text: text.replace("-", "")
@@ -297,11 +411,6 @@ def _timestamp(text: str) -> str:
 
 def _unescaped(text: str) -> str:
     return _ESCAPED.sub(lambda escape: _UNESCAPED[escape[1]], text) if "\\" in text else text
-
-
-def _dashed(hexadecimal: str) -> str:
-    parts = (0, 8, 12, 16, 20, 32)
-    return "-".join(hexadecimal[a:b] for a, b in pairwise(parts))
 
 
 def _parameters(load: Load, mask: int = 0) -> dict[str, Any]:

@@ -6,8 +6,9 @@ of line 0) and `mask`. Aliases: s is staging, t the target, p a parent.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from headrace.schema import Entity, Promotion, Reference
+from headrace.schema import Days, Entity, Promotion, Reference
 
 TENANT = "tenant_id"
 SEQUENCE = "source_sequence"
@@ -56,6 +57,7 @@ def matched(spelling: Spelling, entity: Entity) -> str:
 {spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{key} = s.{key}"""
 
 
+@cache
 def unresolved(spelling: Spelling, entity: Entity, reference: Reference, parent_key: str) -> str:
     """Staged lines whose parent is not there."""
     return f"""
@@ -223,6 +225,48 @@ WHERE t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
   AND NOT ({differs})"""
 
 
+def days_of(entity: Entity) -> Days:
+    """The declared days of an entity that has some."""
+    assert entity.days is not None
+    return entity.days
+
+
+def dated(spelling: Spelling, entity: Entity, keys: Mapping[str, str], row: str) -> tuple[str, str]:
+    """What says the day of a row of this alias, and the join that it takes; `keys` as in
+    tables.py."""
+    days = days_of(entity)
+    if not days.parent:
+        return f"{row}.{days.moment}", ""
+    parent = next(ref.entity for ref in entity.references if ref.field == days.parent)
+    key = f"p.{TENANT} = {spelling.tenant} AND p.{keys[parent]} = {row}.{days.parent}"
+    return f"p.{days.moment}", f"\n{spelling.join} {parent} p ON {key}"
+
+
+def written_days(spelling: Spelling, entity: Entity, keys: Mapping[str, str], day: str) -> str:
+    """The days of the rows that staged ones of a mask have made or changed.
+
+    `day` is a format string that cuts a {moment} to its day.
+    """
+    moment, join = dated(spelling, entity, keys, "t")
+    return f"""
+SELECT DISTINCT {day.format(moment=moment)}
+FROM {matched(spelling, entity)}{join}
+WHERE s.mask = {spelling.mask} AND t.{SEQUENCE} = {spelling.sequence} + s.line"""
+
+
+def former_days(
+    spelling: Spelling, entity: Entity, keys: Mapping[str, str], mask: int, day: str
+) -> str:
+    """The days of rows that staged ones of a mask are about to move to another day, maybe."""
+    moment, join = dated(spelling, entity, keys, "t")
+    decided_by = [name for name in present(entity, mask) if name == days_of(entity).decided_by]
+    return f"""
+SELECT DISTINCT {day.format(moment=moment)}
+FROM {matched(spelling, entity)}{join}
+WHERE s.mask = {spelling.mask} AND t.{SEQUENCE} < {spelling.sequence} + s.line
+  AND {spelling.differ(decided_by, "t", "s")}"""
+
+
 def outrun(spelling: Spelling, entity: Entity) -> str:
     """Staged lines whose stored row is still older: it was changed since they found it equal."""
     return f"""
@@ -244,7 +288,7 @@ def checks(spelling: Spelling, entity: Entity, keys: Mapping[str, str]) -> dict[
         found[f"rivals {field}"] = rivals(spelling, entity, field)
     if entity.interval:
         found |= {"stale": stale(spelling, entity), "spans": crowded(spelling, entity)}
-    return found | {"repeated": repeated(spelling, entity)}
+    return found if entity.levels else found | {"repeated": repeated(spelling, entity)}
 
 
 def afterwards(spelling: Spelling, entity: Entity, mask: int) -> dict[str, str]:

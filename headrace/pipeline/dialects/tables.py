@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from headrace.pipeline.dialects.statements import TENANT
-from headrace.schema import Before, Check, Entity, Field, MinimumWhen
+from headrace.schema import Before, Entity, Field, MinimumWhen
 
 
 def column(field: Field, kind: str, default: str | None, check: str | None) -> str:
@@ -26,12 +26,19 @@ def constraints(entity: Entity, keys: Mapping[str, str], *, refers: bool = True)
     if refers:
         yield from references(entity, keys)
     for check in entity.checks:
-        yield f"CHECK ({_check(check)})"
+        if isinstance(check, MinimumWhen | Before):
+            yield f"CHECK ({_check(check)})"
 
 
 def references(entity: Entity, keys: Mapping[str, str], suffix: str = "") -> Iterator[str]:
-    """The references of a table to others; the suffix is that of a partition and its parents'."""
+    """The references of a table to others; the suffix is that of a partition and its parents'.
+
+    Of the owner of a movement its level refers to the parent: it is locked when the movement is
+    written, and stays. So the movement need not, which is half of what its writing would cost.
+    """
     for reference in entity.references:
+        if entity.levels and reference.field == entity.levels.owner:
+            continue
         yield (
             f"CONSTRAINT {entity.name}{suffix}_{reference.field}_fkey"
             f" FOREIGN KEY ({TENANT}, {reference.field})"
@@ -39,7 +46,7 @@ def references(entity: Entity, keys: Mapping[str, str], suffix: str = "") -> Ite
         )
 
 
-def _check(check: Check) -> str:
+def _check(check: MinimumWhen | Before) -> str:
     match check:
         case MinimumWhen(field, minimum, when, equals):
             return f"{when} <> '{equals}' OR {field} >= {minimum}"
@@ -52,7 +59,22 @@ def choices(field: Field, allowed: tuple[str, ...]) -> str:
     return f"{field.name} IN ({', '.join(repr(choice) for choice in allowed)})"
 
 
-def interval_indexes(entity: Entity) -> Iterator[str]:
+def number_key(entity: Entity) -> str:
+    """The name of the unique index that lets no owner have two movements of one number."""
+    assert entity.levels is not None
+    return f"{entity.name}_{entity.levels.number}_key"
+
+
+def unique_indexes(entity: Entity) -> Iterator[str]:
+    """What no constraint of the table's making can say."""
+    yield from _interval_indexes(entity)
+    if entity.levels:
+        owner, number = entity.levels.owner, entity.levels.number
+        on = f"ON {entity.name} ({TENANT}, {owner}, {number})"
+        yield f"CREATE UNIQUE INDEX {number_key(entity)} {on}"
+
+
+def _interval_indexes(entity: Entity) -> Iterator[str]:
     """One span an instant begins, and one stays open, for each owner."""
     if entity.interval:
         owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end

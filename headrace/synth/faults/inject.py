@@ -14,7 +14,7 @@ import numpy as np
 from headrace.entities import ENTITIES
 from headrace.schema import Entity
 from headrace.synth.cells import Cells, text_of
-from headrace.synth.faults import pairs, spelling, values
+from headrace.synth.faults import pairs, prices, spelling, values
 from headrace.synth.faults.kinds import Answer, Kind, Line, Target
 from headrace.synth.faults.truth import Truth
 from headrace.synth.files import Written
@@ -22,7 +22,7 @@ from headrace.synth.formats import Format
 from headrace.synth.plan import Plan
 from headrace.synth.records import Record, Records
 
-KINDS: tuple[Kind, ...] = values.KINDS + spelling.KINDS + pairs.KINDS
+KINDS: tuple[Kind, ...] = values.KINDS + spelling.KINDS + pairs.KINDS + prices.KINDS
 ORPHAN = "orphan"
 _PARENTS = frozenset(reference.entity for entity in ENTITIES for reference in entity.references)
 

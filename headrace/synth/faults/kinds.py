@@ -114,13 +114,13 @@ def whole_line(entity: Entity) -> Sequence[str]:
 
 
 def every_field(entity: Entity) -> Sequence[str]:
-    """All declared fields."""
-    return entity.field_names
+    """All fields that generated records have."""
+    return [field.name for field in entity.kept]
 
 
 def fields_where(condition: Callable[[Field], bool]) -> Places:
     """The fields that fulfil a condition."""
-    return lambda entity: [field.name for field in entity.fields if condition(field)]
+    return lambda entity: [field.name for field in entity.kept if condition(field)]
 
 
 def fields_of(*types: type[FieldType]) -> Places:

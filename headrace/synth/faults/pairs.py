@@ -9,7 +9,17 @@ from decimal import Decimal
 
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.report import Outcome
-from headrace.schema import Before, Entity, Field, Integer, Money, Promotion, Text
+from headrace.schema import (
+    Before,
+    Check,
+    Entity,
+    Field,
+    Integer,
+    MinimumWhen,
+    Money,
+    Promotion,
+    Text,
+)
 from headrace.synth.faults.kinds import WHOLE_LINE, Answer, Kind, Line, Target
 
 LEAST_ROOM = 20  # characters that a text must be allowed to be another version's
@@ -67,8 +77,17 @@ def _changeable(entity: Entity) -> list[str]:
     """Fields whose value nothing but the row itself depends on."""
     fixed = {entity.key, *entity.natural_keys, *(r.field for r in entity.references)}
     for check in entity.checks:
-        fixed |= {check.earlier, check.later} if isinstance(check, Before) else {check.field}
-    return [field.name for field in entity.fields if field.name not in fixed and _is_simple(field)]
+        fixed |= _decided_together(check)
+    return [field.name for field in entity.as_sent if field.name not in fixed and _is_simple(field)]
+
+
+def _decided_together(check: Check) -> set[str]:
+    match check:
+        case Before(earlier, later):
+            return {earlier, later}
+        case MinimumWhen(field):
+            return {field}
+    return set()
 
 
 def _is_simple(field: Field) -> bool:

@@ -1,4 +1,4 @@
-"""The truth file: for every line that must not simply be inserted, what the road must say."""
+"""The truth file: for every line with a fault, or behind one, what the road must say."""
 
 from collections import Counter
 from pathlib import Path

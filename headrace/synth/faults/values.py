@@ -16,6 +16,7 @@ from headrace.schema import (
     JsonObject,
     MinimumWhen,
     Money,
+    OneOf,
     Text,
     Timestamp,
     Uuid,
@@ -53,10 +54,17 @@ def _by_type(spelling: Callable[[Any], bytes]) -> Spelling:
     return lambda target: spelling(target.field.type)
 
 
-def _missing(target: Target) -> list[Line]:
-    rest = {name: value for name, value in target.record.items() if name != target.place}
-    answer = Answer.rejected(RejectCode.REQUIRED, target.place)
-    return [Line(target.format.line(target.entity, rest), answer)]
+def _left_out(code: RejectCode) -> Callable[[Target], list[Line]]:
+    def lines(target: Target) -> list[Line]:
+        rest = {name: value for name, value in target.record.items() if name != target.place}
+        answer = Answer.rejected(code, target.place)
+        return [Line(target.format.line(target.entity, rest), answer)]
+
+    return lines
+
+
+def _one_of_two(entity: Entity) -> list[str]:
+    return [check.one for check in entity.checks if isinstance(check, OneOf)]
 
 
 def _undashed(target: Target) -> bytes | None:
@@ -116,8 +124,15 @@ KINDS = (
         "missing",
         "a required field is left out",
         fields_where(lambda field: field.required),
-        _missing,
+        _left_out(RejectCode.REQUIRED),
         (RejectCode.REQUIRED,),
+    ),
+    Kind(
+        "neither",
+        "of two fields that can be given, none is",
+        _one_of_two,
+        _left_out(RejectCode.ONE_OF),
+        (RejectCode.ONE_OF,),
     ),
     _kind(
         "null",

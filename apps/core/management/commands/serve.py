@@ -13,7 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-GRACE_SECONDS = 20
+from apps.core import readiness
+
+#: For all children together: a request to a receiver of webhooks may take 15, and is recorded then.
+GRACE_SECONDS = 30
 
 
 class Command(BaseCommand):
@@ -30,6 +33,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        readiness.refuse_to_start()
         commands = [_server(options["host"], options["port"])]
         commands += [_worker()] * options["workers"]
         self.stdout.write(f"Headrace is at http://{options['host']}:{options['port']}/")
@@ -43,14 +47,21 @@ def _server(host: str, port: int) -> list[str]:
         *(sys.executable, "-m", "gunicorn", "main.wsgi:application", "--bind", f"{host}:{port}"),
         *(
             "--worker-class",
-            "gthread",
+            "apps.core.serving.Worker",
             "--workers",
             str(cores),
             "--threads",
             str(settings.HEADRACE_THREADS),
         ),
         *("--keep-alive", "75", "--log-level", "warning"),
+        *("--limit-request-line", "8190", "--limit-request-fields", "64"),
+        # Those who may say that a request came by TLS.
+        *("--forwarded-allow-ips", ",".join(["127.0.0.1", "::1", *_proxies()])),
     ]
+
+
+def _proxies() -> list[str]:
+    return [str(network) for network in settings.HEADRACE_TRUSTED_PROXIES]
 
 
 def _worker() -> list[str]:
@@ -87,9 +98,10 @@ class Family:
     def _end(self) -> None:
         for child in self._children:
             child.terminate()
+        end = time.monotonic() + GRACE_SECONDS
         for child in self._children:
             with suppress(subprocess.TimeoutExpired):
-                child.wait(GRACE_SECONDS)
+                child.wait(max(0.0, end - time.monotonic()))
             with suppress(ProcessLookupError):  # its own children too, if it left any
                 os.killpg(child.pid, signal.SIGKILL)
 

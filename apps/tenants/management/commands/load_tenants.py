@@ -13,8 +13,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from apps.tenants import keys
-from apps.tenants.models import MissingParent, Tenant
+from apps.audit import services as audit
+from apps.audit.models import Action
+from apps.core.problems import Problem
+from apps.tenants import doors, keys
+from apps.tenants.models import MissingParent, NegativeLevels, Tenant
 
 Values = dict[str, Any]  #: fields of a tenant by name
 _REQUIRED = {"tenant_id", "name"}
@@ -23,9 +26,11 @@ _REQUIRED = {"tenant_id", "name"}
 class Command(BaseCommand):
     help = (
         "Create or update the tenants of a CSV file with the columns tenant_id and name (and, if"
-        " you like, time_zone, on_missing_parent, max_queued_bytes, max_active_uploads), and"
-        " show their API keys: the documented demo keys while HEADRACE_DEMO_KEYS is on, else"
-        " a new key, once, for each tenant that has none. Hashes in the file are no keys."
+        " you like, time_zone, on_missing_parent, negative_levels, max_queued_bytes,"
+        " max_active_uploads, max_calls_per_minute, max_product_calls_per_minute,"
+        " max_stored_bytes, max_rows_per_day), and show their"
+        " API keys: the documented demo keys while HEADRACE_DEMO_KEYS is on, else a new key, once,"
+        " for each tenant that has none. Hashes in the file are no keys."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -36,8 +41,11 @@ class Command(BaseCommand):
         rows = _read(options["file"])
         self.stdout.write(f"Loading tenants from: {options['file']}")
         self.stdout.write(f"Found {len(rows)} tenants in CSV file")
-        with transaction.atomic():
-            counts, shown = self._load(rows)
+        try:
+            with transaction.atomic():
+                counts, shown = self._load(rows)
+        except Problem as problem:
+            raise CommandError(f"{problem.code}: {problem.detail}") from None
         self.stdout.write(
             f"Successfully processed tenants: {counts['created']} created,"
             f" {counts['updated']} updated, {counts['skipped']} skipped"
@@ -116,24 +124,38 @@ def _limit(most: int, text: str) -> int | None:
 _CHOICES: dict[str, Callable[[str], Any]] = {
     "time_zone": lambda text: ZoneInfo(text).key,
     "on_missing_parent": MissingParent,
+    "negative_levels": NegativeLevels,
     "max_queued_bytes": partial(_limit, 2**62),
     "max_active_uploads": partial(_limit, 2**31 - 1),
+    "max_calls_per_minute": partial(_limit, settings.MOST_PER_MINUTE),
+    "max_product_calls_per_minute": partial(_limit, settings.MOST_PER_MINUTE),
+    "max_stored_bytes": partial(_limit, 2**62),
+    "max_rows_per_day": partial(_limit, 2**62),
 }
 _EXPECTED = {
     "name": "must have 1 to 255 characters",
     "time_zone": "must be a time zone, such as Europe/Berlin",
     "on_missing_parent": "must be park or reject",
+    "negative_levels": "must be reject or allow",
     "max_queued_bytes": "must be a number of bytes, or empty",
     "max_active_uploads": "must be a number, or empty",
+    "max_calls_per_minute": "must be a number, 0 for no limit, or empty",
+    "max_product_calls_per_minute": "must be a number, 0 for no limit, or empty",
+    "max_stored_bytes": "must be a number of bytes, 0 for no limit, or empty",
+    "max_rows_per_day": "must be a number, 0 for no limit, or empty",
 }
 
 
 def _save(tenant_id: UUID, values: Values) -> tuple[Tenant, str]:
+    doors.check_new(tenant_id)
     tenant, created = Tenant.objects.get_or_create(tenant_id=tenant_id, defaults=values)
     if created:
+        audit.record(tenant_id, Action.TENANT_CREATED, tenant_id, **values)
         return tenant, "created"
     if all(getattr(tenant, name) == value for name, value in values.items()):
         return tenant, "skipped"
+    before = {name: getattr(tenant, name) for name in values}
+    audit.record(tenant_id, Action.TENANT_CHANGED, tenant_id, **audit.changes(before, values))
     for name, value in values.items():
         setattr(tenant, name, value)
     tenant.save(update_fields=[*values, "updated_at"])

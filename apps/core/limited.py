@@ -1,0 +1,36 @@
+"""Views whose calls are counted against several quotas at once."""
+
+from typing import Any
+from uuid import UUID
+
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.core import limits
+
+_JSON = JSONRenderer()
+
+
+class Limited(APIView):
+    """A view whose answers, problems too, say what its caller has left once it was counted.
+
+    They are JSON, whatever Accept or a parameter `format` ask for.
+    """
+
+    counts_calls = True  # of a key with its own quota too, so nobody else need
+    _standing = limits.Standing()
+
+    def perform_content_negotiation(self, *_: Any, **__: Any) -> tuple[JSONRenderer, str]:
+        return _JSON, _JSON.media_type
+
+    def count(self, tenant: UUID, product: UUID | None = None) -> None:
+        """Count this call. Raises QuotaExceeded, and RuntimeError inside of a transaction."""
+        own = getattr(self.request.user, "quota", None)
+        self._standing = limits.check(tenant, product, own)
+
+    def finalize_response(self, *given: Any, **more: Any) -> Response:
+        response = super().finalize_response(*given, **more)
+        for name, value in self._standing.headers().items():
+            response[name] = value
+        return response

@@ -1,0 +1,82 @@
+"""What a list may be asked, checked, and where its pages begin.
+
+A cursor says where the last page ended, in the words of its list and no more: whose rows are
+listed is never read from it.
+"""
+
+from collections.abc import Iterable
+from zoneinfo import ZoneInfo
+
+from django.http import QueryDict
+
+from apps.core.problems import Problem
+from headrace.pipeline import values
+from headrace.pipeline.values import JsonNumber, Refused
+from headrace.schema import Field, Integer
+
+USUAL, MOST = 100, 1_000
+NUMBER = Field("number", Integer(), "a whole number")
+_BETWEEN = "~"  # the parts of a cursor
+_UTC = ZoneInfo("UTC")
+
+
+PAGING = ("cursor", "limit")
+
+
+def check(asked: QueryDict, *names: str, paging: Iterable[str] = PAGING) -> None:
+    """Raises Problem for a parameter that a list does not have: it would list too much."""
+    if unknown := set(asked) - {*names, *paging}:
+        raise Problem("invalid_request", f"There is no parameter {', '.join(sorted(unknown))}.")
+
+
+def value(asked: QueryDict, name: str, field: Field) -> str | None:
+    """A parameter as its field's values are written; None where it is not sent. Raises Problem."""
+    text = asked.get(name)
+    return None if text is None else read(field, text, name)
+
+
+def flag(asked: QueryDict, name: str) -> bool:
+    """Raises Problem for anything but true and false."""
+    if asked.get(name, "false") not in ("true", "false"):
+        raise Problem("invalid_request", f"Send {name}=true, or leave it out.")
+    return asked.get(name) == "true"
+
+
+def limit(asked: QueryDict) -> int:
+    """How many rows a page may have. Raises Problem."""
+    return number(asked, "limit", MOST) or USUAL
+
+
+def number(asked: QueryDict, name: str, most: int) -> int | None:
+    """A whole number from 1; None where it is not sent. Raises Problem."""
+    text = value(asked, name, NUMBER)
+    if text is not None and not 1 <= int(text) <= most:
+        raise Problem("invalid_request", f"Send {name} from 1 to {most:,}.")
+    return None if text is None else int(text)
+
+
+def cursor(asked: QueryDict, *fields: Field, name: str = "cursor") -> list[str] | None:
+    """The fields of the row that the page begins behind; None for the first. Raises Problem."""
+    text = asked.get(name)
+    if text is None:
+        return None
+    parts = text.split(_BETWEEN)
+    try:
+        return [read(field, part, name) for field, part in zip(fields, parts, strict=True)]
+    except (Problem, ValueError):
+        told = f"Send {name} as next_cursor gave it, for the same list."
+        raise Problem("invalid_request", told) from None
+
+
+def cursor_behind(*parts: object) -> str:
+    """The cursor of the page behind the row with these fields."""
+    return _BETWEEN.join(map(str, parts))
+
+
+def read(field: Field, text: str, name: str) -> str:
+    """The text of a parameter as its field's values are written. Raises Problem."""
+    try:
+        sent = JsonNumber(text) if isinstance(field.type, Integer) else text
+        return values.parse(field, sent, _UTC) or ""
+    except Refused as refused:
+        raise Problem("invalid_request", f"{name}: {refused.expected}.") from None

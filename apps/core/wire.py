@@ -1,0 +1,78 @@
+"""What the views of every app share: how answers go out, and words of the OpenAPI document."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from apps.core import bodies
+from apps.core.idempotency import Answer
+from apps.core.problems import Problem
+
+
+class ProblemBody(serializers.Serializer):
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    code = serializers.CharField()
+
+
+PROBLEM = OpenApiResponse(ProblemBody, description="")  # apps.core.openapi says which
+#: A text without a quote at its beginning; `idempotency.read_key` takes it in quotes too.
+_KEY = {"type": "string", "maxLength": 255, "pattern": r"^[!#-~]([ -~]*[!-~])?$"}
+
+
+def header(name: str, about: str) -> OpenApiParameter:
+    """A header of a request."""
+    return OpenApiParameter(name, str, OpenApiParameter.HEADER, description=about)
+
+
+def idempotency_header(about: str = "", *, required: bool = False) -> OpenApiParameter:
+    """The header Idempotency-Key."""
+    return OpenApiParameter(
+        "Idempotency-Key",
+        _KEY,
+        OpenApiParameter.HEADER,
+        description=f"1 to 255 printable characters{about and f'; {about}'}",
+        required=required,
+    )
+
+
+def whole(name: str, least: int, most: int, about: str) -> OpenApiParameter:
+    """A parameter that is a whole number between two."""
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return OpenApiParameter(name, schema, description=about)
+
+
+CURSOR = OpenApiParameter("cursor", str, description="next_cursor of the page before")
+
+
+def plain(request: Request) -> HttpRequest:
+    """Django's own request, whose body nobody has read."""
+    return request._request
+
+
+def sent(answer: Answer) -> HttpResponse:
+    """An answer of a service, and whether it is a replay."""
+    body = answer.body.encode()
+    headers = {"Content-Length": str(len(body))}  # or the server sends it in chunks
+    if answer.location:
+        headers["Location"] = answer.location
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return HttpResponse(
+        body, status=answer.status, content_type="application/json", headers=headers
+    )
+
+
+def options(request: Request, shape: type[serializers.Serializer]) -> dict[str, Any]:
+    """The checked JSON object of a request. Raises Problem for options that do not exist."""
+    if request.headers.get("Transfer-Encoding"):
+        raise Problem("invalid_request", "Send the options with a Content-Length.")
+    has_body = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
+    if has_body and plain(request).content_type != "application/json":
+        raise Problem("unsupported_format", "Send application/json.")
+    return bodies.options(plain(request), shape)

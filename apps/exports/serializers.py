@@ -1,0 +1,98 @@
+"""Shapes on the wire, for the OpenAPI document."""
+
+from rest_framework import serializers
+
+from apps.exports.models import COMPRESSIONS, FORMATS, ExportState
+from apps.exports.takeouts import USUAL_FORMAT
+from headrace.entities import BY_NAME
+
+
+class ExportRequest(serializers.Serializer):
+    entity = serializers.ChoiceField(sorted(BY_NAME), required=False, help_text="usually orders")
+    format = serializers.ChoiceField(FORMATS, required=False, help_text="usually csv")
+    columns = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        allow_null=True,
+        help_text="all that a record has without it",
+    )
+    filters = serializers.DictField(
+        required=False,
+        help_text="column → value, list of values, null, or an object with `from`, `before`"
+        " and, for texts, `contains`",
+    )
+    compression = serializers.ChoiceField(COMPRESSIONS, required=False)
+    spreadsheet_safe = serializers.BooleanField(
+        required=False,
+        help_text="csv: an apostrophe before a text that a spreadsheet would evaluate",
+    )
+
+
+class OrderedExport(serializers.Serializer):
+    export_id = serializers.UUIDField()
+    entity = serializers.ChoiceField(sorted(BY_NAME))
+    format = serializers.ChoiceField(FORMATS)
+    compression = serializers.ChoiceField(COMPRESSIONS)
+    status = serializers.ChoiceField(ExportState.choices)
+    status_url = serializers.CharField()
+
+
+class ExportPart(serializers.Serializer):
+    rows = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    sha256 = serializers.CharField()
+
+
+class ExportFacts(OrderedExport):
+    spreadsheet_safe = serializers.BooleanField()
+    columns = serializers.ListField(child=serializers.CharField())
+    filters = serializers.DictField()
+    code = serializers.CharField(allow_null=True)
+    message = serializers.CharField(allow_null=True)
+    rows = serializers.IntegerField(help_text="written so far")
+    rows_expected = serializers.IntegerField(allow_null=True, help_text="what the snapshot has")
+    bytes = serializers.IntegerField()
+    rows_per_second = serializers.IntegerField(allow_null=True)
+    eta_seconds = serializers.FloatField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+    filename = serializers.CharField()
+    sha256 = serializers.CharField(allow_null=True, help_text="of the whole download")
+    parts = ExportPart(many=True)
+    download_url = serializers.CharField(allow_null=True)
+
+
+class ExportPage(serializers.Serializer):
+    data = ExportFacts(many=True)  # type: ignore[assignment]
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class TakeoutRequest(serializers.Serializer):
+    format = serializers.ChoiceField(FORMATS, default=USUAL_FORMAT)
+    compression = serializers.ChoiceField(COMPRESSIONS, default="none")
+
+
+class TakeoutFile(serializers.Serializer):
+    export_id = serializers.UUIDField()
+    entity = serializers.ChoiceField(sorted(BY_NAME))
+    filename = serializers.CharField()
+    status = serializers.ChoiceField(ExportState.choices)
+    code = serializers.CharField(allow_null=True)
+    message = serializers.CharField(allow_null=True)
+    rows = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    sha256 = serializers.CharField(allow_null=True)
+    download_url = serializers.CharField(allow_null=True)
+
+
+class TakeoutManifest(serializers.Serializer):
+    takeout_id = serializers.UUIDField()
+    tenant_id = serializers.UUIDField()
+    format = serializers.ChoiceField(FORMATS)
+    compression = serializers.ChoiceField(COMPRESSIONS)
+    status = serializers.ChoiceField(ExportState.choices)
+    created_at = serializers.DateTimeField()
+    rows = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+    files = TakeoutFile(many=True)

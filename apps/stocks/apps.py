@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class Stocks(AppConfig):
+    name = "apps.stocks"

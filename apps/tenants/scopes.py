@@ -1,0 +1,51 @@
+"""What a key may do: its scopes, and which of them a view needs.
+
+A view says it of each of its methods, `needs = {"GET": Scope.READ}`, and nothing passes that
+it has not named. Where any valid key will do, it says so with ANY_KEY.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from django.db import models
+
+
+class Scope(models.TextChoices):
+    INGEST = "ingest", "send files, follow and steer uploads, fetch what was refused"
+    READ = "read", "lists, rows, search, metrics, stock levels and price anomalies"
+    STOCK = "stock", "stock calls"
+    PRICE = "price", "price calls"
+    EXPORT = "export", "order, list, download and cancel exports"
+    ADMIN = "admin", "the tenant's own keys, webhooks and audit log"
+    OPERATOR = "operator", "look after all tenants; of a key that has no tenant, and no other scope"
+
+
+ANY_KEY: Final = "any key"
+OF_TENANTS: Final = tuple(scope for scope in Scope if scope != Scope.OPERATOR)
+#: What may be asked of a tenant that is only read: these, and any GET.
+READING: Final = frozenset({Scope.READ, Scope.EXPORT, Scope.OPERATOR, ANY_KEY})
+
+
+def needed(view: Any, method: str | None) -> str | None:
+    """The scope that a view's method needs; None where the view does not say.
+
+    HEAD is a GET, and OPTIONS needs what the first of the view's methods does.
+    """
+    needs: dict[str, str] = getattr(view, "needs", {})
+    if method == "OPTIONS":
+        return next(iter(needs.values()), None)
+    return needs.get("GET" if method == "HEAD" else method or "")
+
+
+def pack(scopes: Iterable[str]) -> str:
+    """Scopes as a key's row has them: words, in the order of their declaration."""
+    given = set(scopes)
+    return " ".join(scope.value for scope in Scope if scope in given)
+
+
+def unpack(words: str) -> tuple[str, ...]:
+    """The scopes of a key's row."""
+    return tuple(words.split())
+
+
+ALL: Final = pack(OF_TENANTS)

@@ -1,0 +1,166 @@
+"""Does the suite see every predicate that keeps tenants apart? `python -m tests.mutation_run`.
+
+Takes one such predicate at a time out of a copy of the repository, and runs the tests of who sees
+what against the copy, on SQLite, where no policy stands behind a predicate. What then passes has
+survived: a gap of the tests, or a predicate behind which another one stands. By hand: each costs a
+run, and `--only` picks some.
+"""
+
+import argparse
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.service import ROOT
+
+TESTS = ("tests/test_matrix.py", "tests/test_tenants_http.py")
+COPIED = ("apps", "headrace", "main", "tests", "scripts", "docs", "manage.py", "pyproject.toml")
+CHOOSING = {"filter", "get", "exclude", "Q"}
+NAMES = {"tenant", "tenant_id"}
+#: In SQL the parameter stays where it is, and the comparison goes.
+COMPARED = re.compile(
+    r"(?:\{?\w+\}?\.)?(?:tenant_id|\{TENANT\}) = "
+    r"(?P<value>%s|%\(tenant\)s|\{spelling\.tenant\}|\{self\._tenant\})"
+)
+ELSEWHERE = ("migrations", "postgresql", "mysql", "mariadb")  #: what SQLite never runs
+SECONDS = 600
+
+
+class Cut(NamedTuple):
+    """A predicate: where it stands in a file, and what stands there without it."""
+
+    path: str
+    line: int
+    start: int
+    end: int
+    instead: str
+    text: str
+
+    def apply(self, root: Path) -> None:
+        path = root / self.path
+        source = path.read_text()
+        path.write_text(source[: self.start] + self.instead + source[self.end :])
+
+
+def cuts() -> Iterator[Cut]:
+    """Every predicate of the program that SQLite meets."""
+    for folder in ("apps", "headrace"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = str(path.relative_to(ROOT))
+            if not any(word in name for word in ELSEWHERE):
+                source = path.read_text()
+                yield from sorted((*_keywords(name, source), *_comparisons(name, source)))
+
+
+def _keywords(path: str, source: str) -> Iterator[Cut]:
+    """`tenant_id=…` among what chooses rows."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and _name(node.func) in CHOOSING:
+            for word in node.keywords:
+                if word.arg in NAMES and not isinstance(word.value, ast.Constant):
+                    yield _without(path, source, word)
+
+
+def _name(called: ast.expr) -> str:
+    return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+
+
+def _without(path: str, source: str, word: ast.keyword) -> Cut:
+    assert word.end_lineno is not None
+    assert word.end_col_offset is not None
+    start = _offset(source, word.lineno, word.col_offset)
+    end = _offset(source, word.end_lineno, word.end_col_offset)
+    text = source[start:end]
+    if comma := re.match(r"\s*,\s*", source[end:]):
+        end += comma.end()
+    return Cut(path, word.lineno, start, end, "", text)
+
+
+def _offset(source: str, line: int, column: int) -> int:
+    """Of a place that ast tells in bytes of a line."""
+    lines = source.splitlines(keepends=True)
+    return sum(map(len, lines[: line - 1])) + len(lines[line - 1].encode()[:column].decode())
+
+
+def _comparisons(path: str, source: str) -> Iterator[Cut]:
+    """`tenant_id = <parameter>` in the texts of statements."""
+    for found in COMPARED.finditer(source):
+        line = source.count("\n", 0, found.start()) + 1
+        instead = f"{found['value']} IS NOT NULL"
+        yield Cut(path, line, found.start(), found.end(), instead, found[0])
+
+
+def failing_without(cut: Cut | None, original: Path) -> str | None:
+    """The test that fails in a copy without the predicate; None where it survives."""
+    with tempfile.TemporaryDirectory(prefix="headrace-mutant-") as folder:
+        root = Path(folder)
+        _copy(original, root)
+        if cut is not None:
+            cut.apply(root)
+        chosen = ("-k", "sqlite", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider")
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *TESTS, *chosen, f"--basetemp={root / 'tmp'}"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    if done.returncode == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) \S*?::(\w+)", done.stdout, re.MULTILINE)
+    return failed[1] if failed else f"{done.stdout[-300:]}{done.stderr[-300:]}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    for name in COPIED:
+        if (source / name).is_dir():
+            without = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source / name, target / name, ignore=without)
+        else:
+            shutil.copy(source / name, target / name)
+
+
+def main() -> None:
+    options = _options()
+    chosen = [cut for cut in cuts() if options.only.search(f"{cut.path}:{cut.line}")]
+    print(f"{len(chosen)} predicates", flush=True)
+    if options.list:
+        print("\n".join(f"{cut.path}:{cut.line}  {cut.text}" for cut in chosen))
+        return
+    with tempfile.TemporaryDirectory(prefix="headrace-original-") as folder:
+        _copy(ROOT, Path(folder))  # whoever works on the repository meanwhile changes no verdict
+        _run(chosen, Path(folder), options.jobs)
+
+
+def _run(chosen: list[Cut], original: Path, jobs: int) -> None:
+    if (broken := failing_without(None, original)) is not None:
+        raise SystemExit(f"with all predicates in their places: {broken}")
+    survived = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        verdicts = pool.map(failing_without, chosen, [original] * len(chosen))
+        for cut, failed in zip(chosen, verdicts, strict=True):
+            survived += failed is None
+            told = f"killed by {failed}" if failed else "SURVIVED"
+            print(f"{cut.path}:{cut.line}  {cut.text}  {told}", flush=True)
+    print(f"{len(chosen) - survived} killed, {survived} survived")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation_run", description=__doc__)
+    parser.add_argument(
+        "--only", type=re.compile, default=re.compile(""), help="path:line, a regex"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="copies at once")
+    parser.add_argument("--list", action="store_true", help="print the predicates, and run nothing")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Migrated databases, made once in a test process and then copied: a migration takes seconds.
+
+A copy differs from a database that was migrated in the instant of its first migration only, which
+is what the object store of each database knows its own by.
+"""
+
+import atexit
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pymysql
+
+from tests import servers
+
+SHAPES = ("HEADRACE_PARTITIONS", "HEADRACE_DB_ROLE")  #: what a migration asks the environment for
+SQLITE = "headrace.sqlite3"
+_made: dict[tuple[str | None, ...], str] = {}
+
+
+def fill(home: Path, environment: dict[str, str], migrate: Callable[[], object]) -> bool:
+    """Bring the empty database of a service to where `migrate` would; whether it was copied."""
+    url = environment.get("DATABASE_URL", "")
+    scheme, server = url.partition(":")[0], url.rpartition("/")[0]
+    copy, keep = _WAYS.get(scheme, (_copy_sqlite, _keep_sqlite))
+    key = (server, *(environment.get(name) for name in SHAPES))
+    if known := _made.get(key):
+        copy(known, url, home)
+        return True
+    migrate()
+    if (kept := keep(url, home)) is not None:
+        _made[key] = kept
+    return False
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="headrace-templates-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _keep_sqlite(url: str, home: Path) -> str:
+    kept = _folder() / uuid4().hex
+    shutil.copy(home / SQLITE, kept)
+    return str(kept)
+
+
+def _copy_sqlite(kept: str, url: str, home: Path) -> None:
+    shutil.copy(kept, home / SQLITE)
+
+
+def _administered(url: str, *statements: str) -> None:
+    with psycopg.connect(f"{url.rpartition('/')[0]}/postgres", autocommit=True) as administrator:
+        for statement in statements:
+            administrator.execute(statement)
+
+
+def _keep_postgresql(url: str, home: Path) -> str:
+    kept = f"headrace_test_template_{uuid4().hex[:12]}"
+    _administered(url, f"CREATE DATABASE {kept} TEMPLATE {url.rpartition('/')[2]}")
+    atexit.register(_administered, url, f"DROP DATABASE IF EXISTS {kept}")
+    return kept
+
+
+def _copy_postgresql(kept: str, url: str, home: Path) -> None:
+    name = url.rpartition("/")[2]
+    _administered(url, f"DROP DATABASE {name}", f"CREATE DATABASE {name} TEMPLATE {kept}")
+
+
+def _keep_mariadb(url: str, home: Path) -> str | None:
+    """A dump, where there is the program for one."""
+    if not (shutil.which("mariadb-dump") and shutil.which("mariadb")):
+        return None
+    kept = _folder() / uuid4().hex
+    with kept.open("wb") as file:
+        command = ["mariadb-dump", *_mariadb_options(url), "--skip-lock-tables"]
+        subprocess.run([*command, url.rpartition("/")[2]], stdout=file, check=True)
+    return f"{_collation(url)} {kept}"
+
+
+def _copy_mariadb(kept: str, url: str, home: Path) -> None:
+    collation, path = kept.split(" ", 1)
+    name = url.rpartition("/")[2]
+    with closing(pymysql.connect(**servers.mysql_parts(url))) as connection:
+        connection.cursor().execute(f"ALTER DATABASE {name} COLLATE {collation}")
+    with Path(path).open("rb") as file:
+        subprocess.run(["mariadb", *_mariadb_options(url), name], stdin=file, check=True)
+
+
+def _collation(url: str) -> str:
+    with closing(pymysql.connect(**servers.mysql_parts(url))) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT @@collation_database")
+        return cursor.fetchone()[0]
+
+
+def _mariadb_options(url: str) -> list[str]:
+    parts = servers.mysql_parts(url)
+    password = [f"--password={parts['password']}"] if parts["password"] else []
+    return ["-h", parts["host"], "-P", str(parts["port"]), "-u", parts["user"], *password]
+
+
+_WAYS = {
+    "postgresql": (_copy_postgresql, _keep_postgresql),
+    "mysql": (_copy_mariadb, _keep_mariadb),
+}
