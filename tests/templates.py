@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
@@ -65,8 +65,13 @@ def _administered(url: str, *statements: str) -> None:
 def _keep_postgresql(url: str, home: Path) -> str:
     kept = f"headrace_test_template_{uuid4().hex[:12]}"
     _administered(url, f"CREATE DATABASE {kept} TEMPLATE {url.rpartition('/')[2]}")
-    atexit.register(_administered, url, f"DROP DATABASE IF EXISTS {kept}")
+    atexit.register(_drop_postgresql, url, kept)
     return kept
+
+
+def _drop_postgresql(url: str, kept: str) -> None:
+    with suppress(psycopg.OperationalError):  # a server of the tests' own is gone by now
+        _administered(url, f"DROP DATABASE IF EXISTS {kept}")
 
 
 def _copy_postgresql(kept: str, url: str, home: Path) -> None:

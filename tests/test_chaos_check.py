@@ -589,7 +589,11 @@ CORRUPTIONS = {
     ),
     "a claim that nobody made": (
         5,
-        sql(f"UPDATE stock_events SET claimed_level = -7 WHERE {one('stock_events')}"),
+        # Of a line of a file: what a call claimed is told by nothing that is kept.
+        sql(
+            "UPDATE stock_events SET claimed_level = -7"
+            f" WHERE {one('stock_events', 'claimed_level IS NOT NULL')}"
+        ),
     ),
     "levels below 0 that are not allowed any more": (
         5,
