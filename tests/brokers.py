@@ -49,7 +49,7 @@ class Broker:
         assert self._process is not None
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(60)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
