@@ -63,12 +63,12 @@ class Broker:
 
     def flush(self) -> None:
         """Lose every message that waits."""
-        with Connection(self.url, connect_timeout=5) as connection:
+        with Connection(self.url, connect_timeout=60) as connection:
             connection.default_channel.queue_purge(QUEUE)
 
     def depth(self) -> int:
         """How many messages wait."""
-        with Connection(self.url, connect_timeout=5) as connection:
+        with Connection(self.url, connect_timeout=60) as connection:
             return connection.default_channel.queue_declare(QUEUE, passive=True).message_count
 
     def _wait(self) -> None:
