@@ -85,6 +85,7 @@ def move(source_url: str, target_url: str, home: Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS if dialect != "sqlite"])
 def test_a_database_moves_whole_though_it_is_killed_on_the_way(dialect, source, request, tmp_path):
     old, merchants = source

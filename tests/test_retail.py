@@ -77,7 +77,7 @@ def wait_until_nothing_is_parked(merchant: Merchant, files: int) -> None:
     """At once, or after the sweep that catches a line which parked as its row landed."""
     listed = merchant.request("GET", "/ingest/sessions/").json()["data"]
     assert len(listed) == files
-    end = time.monotonic() + 20
+    end = time.monotonic() + 200  # the sweep rests 20 times as long as it took
     for upload in listed:
         while (status := merchant.wait(upload["upload_token"]))["outcomes"]["parked"]:
             assert time.monotonic() < end, status

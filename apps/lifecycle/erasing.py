@@ -156,6 +156,8 @@ def _removals(erasure: Erasure, lease: Lease) -> Iterator[None]:
     yield from _remove_objects(erasure, lease)
     for folder in sources.scratch_of(_jobs(tenant)):
         shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            raise _stuck(erasure, lease, f"scratch folder {folder.name} cannot be removed")
         yield
     yield from history.remove(tenant, lease)
     for table in tables.of_tenants():
