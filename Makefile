@@ -50,7 +50,7 @@ docs: $(VENV)/.runtime ## Write the generated pages of docs/ anew
 	$(BIN)/python scripts/docs.py
 
 lock: ## Write the requirement files anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra service --extra postgresql --extra mysql $(LOCK) -o requirements.txt
+	uv pip compile pyproject.toml --extra service --extra postgresql --extra mysql --extra s3 $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml --all-extras $(LOCK) -o requirements-dev.txt
 
 # What fails beside other tests is run once more, alone: a clock that a busy machine outran passes

@@ -127,6 +127,7 @@ INSTALLED_APPS = [
     "apps.exports",
     "apps.moving",
     "apps.metrics",
+    "apps.recognitions",
     "apps.lifecycle",
     "apps.audit",
 ]
