@@ -7,7 +7,7 @@ Every recognition that was found has exactly one outcome.
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -109,7 +109,8 @@ class Loading:
                 for group in groups:
                     running.add(pool.submit(self._work, group))
                     if len(running) >= AT_ONCE:
-                        running = wait(running, return_when=FIRST_COMPLETED).not_done
+                        running = _waited(running, FIRST_COMPLETED)
+                _waited(running, ALL_COMPLETED)
             except KeyboardInterrupt:
                 self._halted.set()
                 self.account.interrupted = True
@@ -227,6 +228,14 @@ class Loading:
         with self._lock:
             self.account.rejects.append(reject)
         self._note(Outcome.REJECTED)
+
+
+def _waited(running: set[Future[None]], until: str) -> set[Future[None]]:
+    """Those that still run; what one has raised, which would be a defect of ours, is raised."""
+    done, rest = wait(running, return_when=until)
+    for one in done:
+        one.result()
+    return rest
 
 
 def _read(folder: Folder) -> Recognition | Reject:

@@ -50,7 +50,12 @@ class PostgreSQL:
         except psycopg.OperationalError as error:
             raise Unavailable(f"PostgreSQL at {self.place} does not answer") from error
         self._pool = ConnectionPool(
-            url, min_size=1, max_size=connections, timeout=CONNECT_SECONDS, configure=self._prepare
+            url,
+            min_size=1,
+            max_size=connections,
+            timeout=CONNECT_SECONDS,
+            configure=self._prepare,
+            open=True,
         )
 
     def _look(self, connection: Connection) -> None:
