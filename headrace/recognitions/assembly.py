@@ -14,6 +14,7 @@ from headrace.recognitions.storing import Store, Storing
 from headrace.recognitions.sweeping import Sweeper
 from headrace.recognitions.transaction import Batch, Transactions
 from headrace.storage.local import LocalStore
+from headrace.storage.supabase import SupabaseStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,15 @@ def store_of(place: Place) -> Store:
         case Local(root):
             return LocalStore(Path(root))
         case S3():
-            raise Stop("driver_missing", "S3 is not there yet", USAGE)
-        case Supabase():
-            raise Stop("driver_missing", "Supabase is not there yet", USAGE)
+            return _s3(place)
+        case Supabase(url, key, bucket):
+            return SupabaseStore(url, key, bucket)
+
+
+def _s3(place: S3) -> Store:
+    try:
+        from headrace.storage.s3 import S3Store  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        text = "S3 needs its client: pip install 'headrace[s3]'"
+        raise Stop("driver_missing", text, USAGE) from error
+    return S3Store(place.bucket, place.endpoint, place.region, place.access_key, place.secret)

@@ -68,9 +68,9 @@ def _migrations(parts: Parts) -> Finding:
 def _storage(parts: Parts) -> Iterator[Finding]:
     """Two lines of one look: whether anybody answers, and whether the bucket is there."""
     place = described(parts.settings.place)
-    key = f"{parts.settings.folder}/{parts.settings.tenant}/status"
+    folder = f"{parts.settings.folder}/{parts.settings.tenant}"
     try:
-        parts.storing.size(key)
+        parts.storing.patiently(lambda: next(iter(parts.storing.store.sizes(folder)), None))
     except StoreRefused as refused:
         yield Finding("storage", f"{place} answers")
         yield Finding("bucket", str(refused), "make the bucket, or check the key's rights")
