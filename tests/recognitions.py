@@ -23,7 +23,7 @@ import psycopg
 from PIL import Image
 from typer.testing import CliRunner
 
-from headrace.recognitions import ddl
+from headrace.recognitions import assembly, ddl, settings
 from headrace.recognitions.command import app
 from headrace.recognitions.schema import BY_NAME, TABLES
 from headrace.recognitions.settings import DEFAULT_TENANT
@@ -197,15 +197,20 @@ class World:
         """How many rows there are by table, where there are any."""
         return {table: len(rows) for table, rows in self.rows().items() if rows}
 
+    @property
+    def store(self) -> Any:
+        """The store, as the command sees it."""
+        found = settings.read(self.environment, self.home, production=False)
+        return assembly.store_of(found.place)
+
     def objects(self, tenant: UUID = DEFAULT_TENANT) -> dict[str, str]:
         """The digests of a tenant's stored photos by key."""
-        folder = self.home / "objects" / "recognitions" / str(tenant)
+        store = self.store
+        keys = [key for key, _ in store.sizes(f"recognitions/{tenant}")]
         return {
-            str(path.relative_to(self.home / "objects")): hashlib.sha256(
-                path.read_bytes()
-            ).hexdigest()
-            for path in folder.rglob("*")
-            if path.is_file() and path.name != "owner"
+            key: hashlib.sha256(store.open(key).read()).hexdigest()
+            for key in keys
+            if not key.endswith("/owner")
         }
 
     def state(self) -> tuple[dict[str, list[tuple]], dict[str, str]]:
