@@ -1,0 +1,76 @@
+"""The bytes of photos, from the object store that the loader puts them into."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
+
+from apps.core import objects
+from apps.core.problems import Problem
+from apps.core.ranges import Content
+from apps.recognitions.links import Link
+from apps.recognitions.models import Photo
+from headrace.recognitions import assembly, settings
+from headrace.recognitions.photos import MEDIA_TYPES
+from headrace.recognitions.storing import Store
+from headrace.storage.base import ObjectMissing, Signing, StoreRefused, StoreUnavailable
+
+log = logging.getLogger(__name__)
+KINDS = tuple(MEDIA_TYPES.values())
+MOST_AWAY = 60  # seconds that a link of the store itself is good for: it is followed at once
+T = TypeVar("T")
+
+
+@cache
+def store() -> Store:
+    """The store of this service's photos, as the environment says."""
+    return assembly.store_of(settings.place_of(os.environ))
+
+
+def place_elsewhere(link: Link, photo: Photo) -> str | None:
+    """A link of the store itself, where the store can make one. Raises Problem."""
+    own = store()
+    if not isinstance(own, Signing):
+        return None
+    seconds = min(link.seconds_left, MOST_AWAY)
+    return _answered(photo, lambda: own.signed_url(photo.object_key, seconds))
+
+
+def content(link: Link, photo: Photo) -> Content:
+    """What a link shows. Raises Problem where the store does not have it."""
+    if _answered(photo, lambda: store().size(photo.object_key)) != photo.bytes:
+        raise _missing(photo)
+    return Content(
+        f'"{photo.sha256}"',
+        {
+            "Content-Type": photo.media_type,
+            "Content-Disposition": f'inline; filename="{_filename(photo)}"',
+            "Cache-Control": f"private, max-age={link.seconds_left}, immutable",
+            # The link is what admits; a page of another origin may show what it was given.
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        },
+        lambda start: objects.blocks(store(), photo.object_key, start, photo.bytes),
+        photo.bytes,
+    )
+
+
+def _answered(photo: Photo, ask: Callable[[], T]) -> T:
+    """What the store answers. Raises Problem."""
+    try:
+        return ask()
+    except ObjectMissing:
+        raise _missing(photo) from None
+    except (StoreUnavailable, StoreRefused) as error:
+        log.error("the store of photos did not answer", exc_info=error)
+        told = "The store of photos does not answer: try again in a moment."
+        raise Problem("unavailable", told) from None
+
+
+def _missing(photo: Photo) -> Problem:
+    told = f"Load recognition {photo.recognition_id} again, which puts the photo there anew."
+    return Problem("photo_missing", told)
+
+
+def _filename(photo: Photo) -> str:
+    return f"{photo.recognition_id}_{photo.role}.{photo.media_type.partition('/')[2]}"
