@@ -26,7 +26,7 @@ _SECRET = re.compile(
     r"(?P<key>hr_[0-9a-f]{12}_\w+|api_key_[0-9a-f-]{32,36})"
     r"|(?P<webhook>whsec_[\w+/=-]+)"
     r"|(?P<upload>(?:(?<![a-z0-9])|(?<=\\n))up_[\w-]{16,})"
-    r"|(?P<photo>(?<=/photos/)[\w-]+\.[\w-]+)"
+    r'|(?P<photo>(?<=/photos/)[^\s"/]+)'
     r'|(?P<bearer>bearer +[^\s"\\]+)'
     r'|(?P<password>(?<=://)[^\s"/]*:[^\s"]*(?=@))',
     re.IGNORECASE | re.ASCII,
