@@ -273,6 +273,8 @@ HEADRACE_BODY_SILENCE_SECONDS = int(os.environ.get("HEADRACE_BODY_SILENCE_SECOND
 HEADRACE_LIST_SECONDS = float(os.environ.get("HEADRACE_LIST_SECONDS", 20))
 # Links to photos are good for so long, a third less if they were not just made.
 HEADRACE_PHOTO_LINK_SECONDS = int(os.environ.get("HEADRACE_PHOTO_LINK_SECONDS", 15 * 60))
+# A store of photos that makes links of its own is redirected to, where readers reach it.
+HEADRACE_PHOTO_REDIRECTS = _flag("HEADRACE_PHOTO_REDIRECTS", default=True)
 # The head of a request must have come whole after so long.
 HEADRACE_HEADER_SECONDS = float(os.environ.get("HEADRACE_HEADER_SECONDS", 10))
 HEADRACE_UPLOAD_HOURS = int(os.environ.get("HEADRACE_UPLOAD_HOURS", 24))

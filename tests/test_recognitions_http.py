@@ -12,7 +12,8 @@ import httpx2
 import pytest
 from PIL import Image
 
-from tests import reading, recognitions, service
+from headrace.recognitions import assembly, settings, storing
+from tests import reading, recognitions, service, stores
 from tests import test_keys as keys
 from tests.inside import Inside
 from tests.operators import Operator
@@ -53,11 +54,12 @@ def load(merchant: Merchant, dataset: Dataset, *arguments: object) -> dict[str, 
 
 
 def command(merchant: Merchant, *arguments: object) -> dict[str, Any]:
-    """What the loader tells, which works beside the service."""
+    """What the loader tells, which works beside the service and is told the database by its URL."""
+    embedded = f"sqlite:///{merchant.service.home / 'headrace.sqlite3'}"
     words = ("-m", "headrace", "recognitions", *arguments, "--tenant", merchant.tenant, "--json")
     done = subprocess.run(
         [sys.executable, *map(str, words)],
-        env=merchant.service.environment,
+        env={"DATABASE_URL": embedded, **merchant.service.environment},
         cwd=service.ROOT,
         capture_output=True,
         text=True,
@@ -381,3 +383,62 @@ def test_who_reads_while_it_is_loaded_anew_is_told_of_one_load(merchant, tmp_pat
         told_of(new.photo(FIRST_ID, word))["sha256"] for word in ("Main", "Qualifying")
     ]
     assert told["check_lines"] == check_lines(new, FIRST_ID) != check_lines(old, FIRST_ID)
+
+
+@pytest.fixture(scope="module")
+def s3():
+    with stores.s3() as environment:
+        yield environment
+
+
+@pytest.fixture
+def supabase():
+    with stores.Supabase().serving() as double:
+        yield double.environment
+
+
+@pytest.mark.parametrize("store", ["s3", "supabase"])
+def test_a_store_that_signs_links_is_redirected_to(store, request, tmp_path, dataset):
+    environment = request.getfixturevalue(store)
+    with service.running(tmp_path, **environment) as running:
+        merchant = running.add_tenant()
+        load(merchant, dataset, "--limit", 1)
+        photo = whole(merchant, FIRST_ID)["photos"][0]
+        answer = show(merchant, photo["url"])
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (302, "no-store")
+        shown = httpx2.get(answer.headers["Location"])
+        assert (shown.status_code, shown.headers["Content-Type"]) == (200, "image/jpeg")
+        assert hashlib.sha256(shown.content).hexdigest() == photo["sha256"]
+        assert httpx2.get(answer.headers["Location"].partition("?")[0]).status_code >= 400
+        known = show(merchant, photo["url"], **{"If-None-Match": f'"{photo["sha256"]}"'})
+        assert known.status_code == 304
+        taken_from(environment, merchant, photo["sha256"])
+        assert_refused(show(merchant, photo["url"]), 404, "photo_missing")
+
+
+def test_where_readers_do_not_reach_the_store_its_photos_are_passed_on(s3, tmp_path, dataset):
+    with service.running(tmp_path, **s3, HEADRACE_PHOTO_REDIRECTS="off") as running:
+        merchant = running.add_tenant()
+        load(merchant, dataset, "--limit", 1)
+        url, data = link(merchant), dataset.photo(FIRST_ID, "Main").read_bytes()
+        assert show(merchant, url).content == data
+        assert show(merchant, url, Range="bytes=7-").content == data[7:]
+
+
+def test_a_store_that_does_not_answer_is_said_to_be_unavailable(tmp_path, dataset):
+    with (
+        stores.Supabase().serving() as double,
+        service.running(tmp_path, **double.environment) as running,
+    ):
+        merchant = running.add_tenant()
+        load(merchant, dataset, "--limit", 1)
+        url = link(merchant)
+        double.failing = 1
+        assert_refused(show(merchant, url), 503, "unavailable")
+        assert show(merchant, url).status_code == 302
+
+
+def taken_from(environment: dict[str, str], merchant: Merchant, sha256: str) -> None:
+    """Remove a photo past the service."""
+    store = assembly.store_of(settings.place_of(environment))
+    store.delete(storing.key_of(storing.FOLDER, merchant.tenant, sha256))

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
 
+from django.conf import settings as service
+
 from apps.core import objects
 from apps.core.problems import Problem
 from apps.core.ranges import Content
 from apps.recognitions.links import Link
 from apps.recognitions.models import Photo
 from headrace.recognitions import assembly, settings
+from headrace.recognitions.errors import Stop
 from headrace.recognitions.photos import MEDIA_TYPES
 from headrace.recognitions.storing import Store
 from headrace.storage.base import ObjectMissing, Signing, StoreRefused, StoreUnavailable
@@ -26,15 +29,6 @@ T = TypeVar("T")
 def store() -> Store:
     """The store of this service's photos, as the environment says."""
     return assembly.store_of(settings.place_of(os.environ))
-
-
-def place_elsewhere(link: Link, photo: Photo) -> str | None:
-    """A link of the store itself, where the store can make one. Raises Problem."""
-    own = store()
-    if not isinstance(own, Signing):
-        return None
-    seconds = min(link.seconds_left, MOST_AWAY)
-    return _answered(photo, lambda: own.signed_url(photo.object_key, seconds))
 
 
 def content(link: Link, photo: Photo) -> Content:
@@ -55,13 +49,22 @@ def content(link: Link, photo: Photo) -> Content:
     )
 
 
+def elsewhere(link: Link, photo: Photo) -> str | None:
+    """A link of the store itself, where it makes some and readers reach it. Raises Problem."""
+    own = store()
+    if not service.HEADRACE_PHOTO_REDIRECTS or not isinstance(own, Signing):
+        return None
+    seconds = max(1, min(link.seconds_left, MOST_AWAY))
+    return _answered(photo, lambda: own.signed_url(photo.object_key, seconds))
+
+
 def _answered(photo: Photo, ask: Callable[[], T]) -> T:
     """What the store answers. Raises Problem."""
     try:
         return ask()
     except ObjectMissing:
         raise _missing(photo) from None
-    except (StoreUnavailable, StoreRefused) as error:
+    except (StoreUnavailable, StoreRefused, Stop) as error:
         log.error("the store of photos did not answer", exc_info=error)
         told = "The store of photos does not answer: try again in a moment."
         raise Problem("unavailable", told) from None

@@ -116,10 +116,10 @@ class Photo(APIView):
         named = links.read(link)
         doors.check_reader(named.tenant)
         photo = selectors.photo(named)
-        if elsewhere := photos.place_elsewhere(named, photo):
-            return HttpResponseRedirect(elsewhere)
         content = photos.content(named, photo)
         if wire.is_known(request, content.etag):
             return wire.unchanged(content.etag)
+        if elsewhere := photos.elsewhere(named, photo):
+            return HttpResponseRedirect(elsewhere)
         asked = plain(request)
         return seats.seated(asked, named.tenant, lambda: ranges.answer(asked, content))
