@@ -440,5 +440,5 @@ def test_a_store_that_does_not_answer_is_said_to_be_unavailable(tmp_path, datase
 
 def taken_from(environment: dict[str, str], merchant: Merchant, sha256: str) -> None:
     """Remove a photo past the service."""
-    store = assembly.store_of(settings.place_of(environment))
-    store.delete(storing.key_of(storing.FOLDER, merchant.tenant, sha256))
+    place, folder = settings.photos_of(environment)
+    assembly.store_of(place).delete(storing.key_of(folder, merchant.tenant, sha256))

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from apps.core import ranges, seats, wire
 from apps.core.wire import IF_NONE_MATCH, PAGING, PROBLEM, fields, header, plain
-from apps.recognitions import asking, links, photos, selectors
+from apps.recognitions import asking, links, selectors, showing
 from apps.recognitions import serializers as shapes
 from apps.tenants import doors
 from apps.tenants.authentication import tenant_at
@@ -104,7 +104,7 @@ class Photo(APIView):
         ],
         responses={
             **dict.fromkeys(
-                ((status, kind) for kind in photos.KINDS for status in (200, 206)),
+                ((status, kind) for kind in showing.KINDS for status in (200, 206)),
                 OpenApiTypes.BINARY,
             ),
             302: OpenApiResponse(description="Its place in the store, for some seconds."),
@@ -116,10 +116,10 @@ class Photo(APIView):
         named = links.read(link)
         doors.check_reader(named.tenant)
         photo = selectors.photo(named)
-        content = photos.content(named, photo)
+        content = showing.content(named, photo)
         if wire.is_known(request, content.etag):
             return wire.unchanged(content.etag)
-        if elsewhere := photos.elsewhere(named, photo):
+        if elsewhere := showing.elsewhere(named, photo):
             return HttpResponseRedirect(elsewhere)
         asked = plain(request)
         return seats.seated(asked, named.tenant, lambda: ranges.answer(asked, content))

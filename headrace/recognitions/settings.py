@@ -79,19 +79,13 @@ def read(environ: Mapping[str, str], working: Path, *, production: bool) -> Sett
     return _Reader({key: value for key, value in known.items() if value}, name).settings(production)
 
 
-def place_of(environ: Mapping[str, str]) -> Place:
-    """Where photos are, as the environment alone says. Raises Stop."""
-    known = {key: value for key, value in environ.items() if value}
-    return _Reader(known, "the environment").place()
-
-
 class _Reader:
     def __init__(self, known: dict[str, str], file: str) -> None:
         self._known = known
         self._file = file
 
     def settings(self, production: bool) -> Settings:
-        place = self.place()
+        place = self._place()
         source = self._known.get("HEADRACE_RECOGNITIONS_SOURCE")
         return Settings(
             environment="production" if production else "local",
@@ -109,7 +103,7 @@ class _Reader:
             grace=self._number("HEADRACE_RECOGNITIONS_GRACE_SECONDS", float, 3600.0, 0.0),
         )
 
-    def place(self) -> Place:
+    def _place(self) -> Place:
         """Where photos go: as it is said, or Supabase if it is set up, or a local folder."""
         usual = "supabase" if "NEXT_PUBLIC_SUPABASE_URL" in self._known else "local"
         kind = self._known.get("HEADRACE_RECOGNITIONS_STORE", usual)

@@ -1,22 +1,19 @@
-"""The bytes of photos, from the object store that the loader puts them into."""
+"""What a link shows: the bytes of a photo, or where its store shows them."""
 
 import logging
-import os
 from collections.abc import Callable
-from functools import cache
 from typing import TypeVar
 
-from django.conf import settings as service
+from django.conf import settings
 
 from apps.core import objects
 from apps.core.problems import Problem
 from apps.core.ranges import Content
+from apps.recognitions import photos
 from apps.recognitions.links import Link
 from apps.recognitions.models import Photo
-from headrace.recognitions import assembly, settings
 from headrace.recognitions.errors import Stop
 from headrace.recognitions.photos import MEDIA_TYPES
-from headrace.recognitions.storing import Store
 from headrace.storage.base import ObjectMissing, Signing, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -25,15 +22,9 @@ MOST_AWAY = 60  # seconds that a link of the store itself is good for: it is fol
 T = TypeVar("T")
 
 
-@cache
-def store() -> Store:
-    """The store of this service's photos, as the environment says."""
-    return assembly.store_of(settings.place_of(os.environ))
-
-
 def content(link: Link, photo: Photo) -> Content:
     """What a link shows. Raises Problem where the store does not have it."""
-    if _answered(photo, lambda: store().size(photo.object_key)) != photo.bytes:
+    if _answered(photo, lambda: photos.store().size(photo.object_key)) != photo.bytes:
         raise _missing(photo)
     return Content(
         f'"{photo.sha256}"',
@@ -44,15 +35,15 @@ def content(link: Link, photo: Photo) -> Content:
             # The link is what admits; a page of another origin may show what it was given.
             "Cross-Origin-Resource-Policy": "cross-origin",
         },
-        lambda start: objects.blocks(store(), photo.object_key, start, photo.bytes),
+        lambda start: objects.blocks(photos.store(), photo.object_key, start, photo.bytes),
         photo.bytes,
     )
 
 
 def elsewhere(link: Link, photo: Photo) -> str | None:
     """A link of the store itself, where it makes some and readers reach it. Raises Problem."""
-    own = store()
-    if not service.HEADRACE_PHOTO_REDIRECTS or not isinstance(own, Signing):
+    own = photos.store()
+    if not settings.HEADRACE_PHOTO_REDIRECTS or not isinstance(own, Signing):
         return None
     seconds = max(1, min(link.seconds_left, MOST_AWAY))
     return _answered(photo, lambda: own.signed_url(photo.object_key, seconds))
