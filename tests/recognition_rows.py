@@ -10,7 +10,7 @@ INCREASING = {"x_max": "9", "y_max": "9"}  # more than what every other number i
 
 
 def insert(merchant: Merchant) -> None:
-    """One row in each, which refer to each other."""
+    """One row in each, which refer to each other, and an object."""
     service = merchant.service
     for table in TABLES:
         columns = [column for column in table.columns if not isinstance(column.type, Timestamp)]
@@ -19,6 +19,9 @@ def insert(merchant: Merchant) -> None:
         tenant = service.spelled(merchant.tenant)
         row = ", ".join((tenant, *values))
         service.ask(f"INSERT INTO {table.flat_name} ({names}) VALUES ({row})")
+    photo = service.home / "objects" / "recognitions" / str(merchant.tenant) / "te" / "text"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"a photo")
 
 
 def literal(merchant: Merchant, column: Column) -> str:
