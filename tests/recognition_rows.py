@@ -11,7 +11,10 @@ INCREASING = {"x_max": "9", "y_max": "9"}
 
 
 def insert(merchant: Merchant, text: str = "text") -> None:
-    """One row in each, which refer to each other; `text` is what every text is that may be any."""
+    """One row in each, which refer to each other, and an object.
+
+    `text` is what every text is that may be any.
+    """
     service = merchant.service
     for table in TABLES:
         columns = [column for column in table.columns if not isinstance(column.type, Timestamp)]
@@ -20,6 +23,9 @@ def insert(merchant: Merchant, text: str = "text") -> None:
         tenant = service.spelled(merchant.tenant)
         row = ", ".join((tenant, *values))
         service.ask(f"INSERT INTO {table.flat_name} ({names}) VALUES ({row})")
+    photo = service.home / "objects" / "recognitions" / str(merchant.tenant) / "te" / "text"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"a photo")
 
 
 def literal(merchant: Merchant, column: Column, text: str) -> str:

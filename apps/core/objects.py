@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
 
-from headrace.storage.base import ObjectMissing, ObjectStore
+from headrace.storage.base import ObjectMissing, ObjectStore, StoreRefused, StoreUnavailable
 from headrace.storage.local import LocalStore
 
 log = logging.getLogger(__name__)
@@ -33,15 +33,16 @@ def blocks(store: ObjectStore, key: str, start: int, end: int) -> Iterator[bytes
             yield block
 
 
-def delete(keys: Iterable[str]) -> list[str]:
+def delete(keys: Iterable[str], where: ObjectStore | None = None) -> list[str]:
     """Remove objects that no row names; those that resist, which are left to the next cleanup."""
-    return [key for key in keys if not _is_deleted(key)]
+    own = where or store()
+    return [key for key in keys if not _is_deleted(key, own)]
 
 
-def _is_deleted(key: str) -> bool:
+def _is_deleted(key: str, where: ObjectStore) -> bool:
     try:
-        store().delete(key)
-    except OSError:
+        where.delete(key)
+    except (OSError, StoreUnavailable, StoreRefused):
         log.exception("object %s could not be removed", key)
         return False
     return True

@@ -9,7 +9,7 @@ committed.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -31,11 +31,16 @@ from apps.lifecycle.models import ACTIVE, Erasure, ErasureState
 from apps.tenants import keys
 from apps.tenants.models import Tenant
 from headrace.pipeline.errors import Permanent, Retryable
+from headrace.storage.base import ObjectStore, StoreRefused, StoreUnavailable
 
 ERASE = "erase"
 KEYS = 200  # objects
 ROUNDS = 5  # after which what is left is looked at by somebody
-FOLDERS = (sources.FOLDER, writing.FOLDER)
+#: Where tenants have objects: a store and a folder in it. Apps with others add them.
+STORED: list[tuple[Callable[[], ObjectStore], str]] = [
+    (objects.store, sources.FOLDER),
+    (objects.store, writing.FOLDER),
+]
 Counts = dict[str, Any]
 
 
@@ -117,7 +122,7 @@ def counted(tenant: UUID) -> Counts:
 def _with_rest(tenant: UUID, rows: Counts) -> Counts:
     return {
         "rows": rows,
-        "objects": {folder: _objects(tenant, folder) for folder in FOLDERS},
+        "objects": {folder: _objects(store(), tenant, folder) for store, folder in STORED},
         "scratch_folders": len(sources.scratch_of(_jobs(tenant))),
         "redis_keys": _redis_keys(tenant),
     }
@@ -131,8 +136,12 @@ def _rows(tenant: UUID) -> Counts:
     return rows
 
 
-def _objects(tenant: UUID, folder: str) -> dict[str, int]:
-    sizes = [size for _, size in objects.store().sizes(f"{folder}/{tenant}")]
+def _objects(store: ObjectStore, tenant: UUID, folder: str) -> dict[str, int]:
+    """Raises Retryable."""
+    try:
+        sizes = [size for _, size in store.sizes(f"{folder}/{tenant}")]
+    except (StoreUnavailable, StoreRefused) as error:
+        raise Retryable(f"the store of {folder} does not answer") from error
     return {"objects": len(sizes), "bytes": sum(sizes)}
 
 
@@ -165,16 +174,16 @@ def _removals(erasure: Erasure, lease: Lease) -> Iterator[None]:
 
 
 def _remove_objects(erasure: Erasure, lease: Lease) -> Iterator[None]:
-    for folder in FOLDERS:
-        own = f"{folder}/{erasure.tenant_id}"
-        keys = (key for key, _ in objects.store().sizes(own))
+    for opened, folder in STORED:
+        store, own = opened(), f"{folder}/{erasure.tenant_id}"
+        keys = (key for key, _ in store.sizes(own))
         while batch := list(islice(keys, KEYS)):
             with transaction.atomic(durable=True):
                 lease.fence()
-            if resisting := objects.delete(batch):
+            if resisting := objects.delete(batch, store):
                 raise _stuck(erasure, lease, f"object {resisting[0]} cannot be removed")
             yield
-        objects.store().prune(own)
+        store.prune(own)
 
 
 def _forget_buckets(tenant: UUID) -> None:

@@ -79,13 +79,19 @@ def read(environ: Mapping[str, str], working: Path, *, production: bool) -> Sett
     return _Reader({key: value for key, value in known.items() if value}, name).settings(production)
 
 
+def photos_of(environ: Mapping[str, str]) -> tuple[Place, str]:
+    """Where photos are, and their folder there, as the environment alone says. Raises Stop."""
+    reader = _Reader({key: value for key, value in environ.items() if value}, ".env")
+    return reader.place(), reader.folder()
+
+
 class _Reader:
     def __init__(self, known: dict[str, str], file: str) -> None:
         self._known = known
         self._file = file
 
     def settings(self, production: bool) -> Settings:
-        place = self._place()
+        place = self.place()
         source = self._known.get("HEADRACE_RECOGNITIONS_SOURCE")
         return Settings(
             environment="production" if production else "local",
@@ -93,7 +99,7 @@ class _Reader:
             role=self._known.get("HEADRACE_DB_ROLE", "headrace_app"),
             tenant=tenant_of(self._known.get("HEADRACE_RECOGNITIONS_TENANT", DEFAULT_TENANT.hex)),
             place=place,
-            folder=self._known.get("HEADRACE_RECOGNITIONS_FOLDER", FOLDER).strip("/"),
+            folder=self.folder(),
             source=Path(source) if source else None,
             threads=self._number("HEADRACE_RECOGNITIONS_THREADS", int, 16, 1),
             group_size=self._number("HEADRACE_RECOGNITIONS_BATCH_SIZE", int, 100, 1),
@@ -103,7 +109,7 @@ class _Reader:
             grace=self._number("HEADRACE_RECOGNITIONS_GRACE_SECONDS", float, 3600.0, 0.0),
         )
 
-    def _place(self) -> Place:
+    def place(self) -> Place:
         """Where photos go: as it is said, or Supabase if it is set up, or a local folder."""
         usual = "supabase" if "NEXT_PUBLIC_SUPABASE_URL" in self._known else "local"
         kind = self._known.get("HEADRACE_RECOGNITIONS_STORE", usual)
@@ -121,6 +127,10 @@ class _Reader:
         listed = ", ".join(KINDS)
         text = f"HEADRACE_RECOGNITIONS_STORE is {kind!r}; expected one of {listed}"
         raise Stop("bad_setting", text, USAGE)
+
+    def folder(self) -> str:
+        """The folder of the store that all tenants' photos are below."""
+        return self._known.get("HEADRACE_RECOGNITIONS_FOLDER", FOLDER).strip("/")
 
     def _database_url(self, place: Place) -> str:
         """With photos elsewhere the database must be named; alone, it is the embedded one."""
