@@ -4,7 +4,10 @@ import hashlib
 import json
 import subprocess
 import sys
+import tarfile
 import time
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -442,3 +445,113 @@ def taken_from(environment: dict[str, str], merchant: Merchant, sha256: str) -> 
     """Remove a photo past the service."""
     place, folder = settings.photos_of(environment)
     assembly.store_of(place).delete(storing.key_of(folder, merchant.tenant, sha256))
+
+
+def test_photos_count_once_as_bytes_that_are_kept(running_service, tmp_path):
+    operator = Operator(running_service)
+    merchant = operator.new()
+    double = recognitions.make(tmp_path / "double", 2)
+    first, second = (double.photo(FIRST_ID + at, "Main") for at in range(2))
+    second.write_bytes(first.read_bytes())
+    load(merchant, double)
+    files = {file.read_bytes() for file in double.path.rglob("*.jpg")}
+    assert len(files) == 3
+    kept = sum(map(len, files))
+    assert operator.used(merchant)["stored_bytes"] == kept
+    operator.limit(merchant, max_stored_bytes=kept)
+    refused = merchant.send("customers.ndjson", b'{"name": "Ada"}\n')
+    assert_refused(refused, 507, "storage_quota")
+    assert "photos" in refused.json()["detail"]
+
+
+def test_an_erased_tenants_photos_go_and_its_links_with_them(running_service, dataset):
+    operator = Operator(running_service)
+    merchant, neighbour = operator.new(), operator.new()
+    for one in (merchant, neighbour):
+        load(one, dataset, "--limit", 2)
+    url, others = link(merchant), link(neighbour)
+    proof = operator.erase(merchant)
+    assert proof["before"]["objects"]["recognitions"]["objects"] == 5  # with the mark of the owner
+    assert proof["before"]["rows"]["recognition_photos"] == 4
+    assert not (running_service.home / "objects" / "recognitions" / str(merchant.tenant)).exists()
+    assert_refused(show(merchant, url), 403, "suspended")
+    assert show(neighbour, others).status_code == 200
+
+
+def test_photos_of_another_database_in_the_same_place_outlive_an_erasure(tmp_path, dataset, s3):
+    homes = [tmp_path / name for name in ("one", "two")]
+    for home in homes:
+        home.mkdir()
+    with service.running(homes[0], **s3) as one, service.running(homes[1], **s3) as two:
+        merchant = one.add_tenant()
+        load(merchant, dataset, "--limit", 1)
+        twin = two.add_tenant(merchant.tenant)
+        proof = Operator(two).erase(twin)
+        assert proof["before"]["objects"]["recognitions"] == {"objects": 0, "bytes": 0}
+        assert show(merchant, link(merchant)).status_code == 302
+        proof = Operator(one).erase(merchant)
+        assert proof["before"]["objects"]["recognitions"]["objects"] == 3
+
+
+def test_a_takeout_has_a_data_set_that_is_loaded_as_it_was(merchant, stranger, dataset, tmp_path):
+    load(merchant, dataset)
+    command(merchant, "load-qwen", "--file", dataset.annotations)
+    tar = taken_out(merchant)
+    files = {name: file.read() for name, file in members(tar)}
+    assert files.pop("qwen_annotations.json")
+    assert files == {
+        str(file.relative_to(dataset.path)): file.read_bytes()
+        for file in dataset.path.rglob("*")
+        if file.is_file() and file != dataset.annotations
+    }
+    copy = Dataset(tmp_path / "copy")
+    with tarfile.open(fileobj=BytesIO(tar)) as opened:
+        opened.extractall(copy.path, filter="data")
+    assert load(stranger, copy)["outcomes"]["loaded"] == COUNT
+    command(stranger, "load-qwen", "--file", copy.annotations)
+    parts = "recognized_on,menu_items,check_lines,detections"
+    one, two = (
+        reading.page(who, "recognitions", fields=parts)["data"] for who in (merchant, stranger)
+    )
+    assert one == two
+    assert one[3]["detections"] == detections(dataset, FIRST_ID + 3)
+
+
+def taken_out(merchant: Merchant) -> bytes:
+    """The data set of a takeout."""
+    path = f"/tenants/{merchant.tenant}/reports/takeouts"
+    asked = merchant.request("POST", path, json={})
+    assert asked.status_code == 202, asked.text
+    end = time.monotonic() + 60
+    while (told := merchant.request("GET", asked.headers["Location"][7:]).json())["status"] in (
+        *("queued", "running"),
+    ):
+        assert time.monotonic() < end, told
+        time.sleep(0.1)
+    assert told["status"] == "completed", told
+    *_, file = told["files"]
+    assert (file["entity"], file["rows"]) == ("recognitions", COUNT)
+    answer = merchant.request("GET", file["download_url"][7:])
+    assert answer.headers["Content-Type"] == "application/x-tar"
+    assert hashlib.sha256(answer.content).hexdigest() == file["sha256"]
+    return answer.content
+
+
+def members(tar: bytes) -> Iterator[tuple[str, Any]]:
+    with tarfile.open(fileobj=BytesIO(tar)) as opened:
+        for one in opened:
+            yield one.name, opened.extractfile(one)
+
+
+def test_a_takeout_names_the_photos_that_the_store_has_lost(merchant, dataset):
+    load(merchant, dataset)
+    photo = dataset.photo(FIRST_ID + 4, "Main")
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+    folder = merchant.service.home / "objects" / "recognitions" / str(merchant.tenant)
+    [lost] = folder.rglob(digest)
+    lost.unlink()
+    files = {name: file.read() for name, file in members(taken_out(merchant))}
+    path = str(photo.relative_to(dataset.path))
+    assert path not in files
+    assert len(files) == COUNT * 4
+    assert json.loads(files["photos_that_are_lost.json"]) == [{"path": path, "sha256": digest}]

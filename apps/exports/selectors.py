@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from apps.core import objects
 from apps.core.problems import Problem
 from apps.core.ranges import Content
-from apps.exports.models import Export, ExportState
+from apps.exports.models import TAR, Export, ExportState
 from headrace.pipeline.formats import CSV, JSON, NDJSON
 from headrace.pipeline.formats.compression import ENDINGS
 from headrace.reading.parquet import PARQUET
@@ -20,6 +20,7 @@ _KINDS = {
     JSON: "application/json",
     NDJSON: "application/x-ndjson",
     PARQUET: "application/vnd.apache.parquet",
+    TAR: "application/x-tar",
 }
 _PACKED_KINDS = {"gzip": "application/gzip", "zstd": "application/zstd"}
 MEDIA_TYPES = (*_KINDS.values(), *_PACKED_KINDS.values())

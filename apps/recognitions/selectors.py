@@ -4,8 +4,8 @@ A recognition that is loaded anew while it is read is read again, so that nobody
 photos of one load and the check of another.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ from apps.recognitions.parts import PARTS, Row
 
 GROUP = 50  # recognitions whose parts are read at once
 TRIES = 20
+T = TypeVar("T")
 
 
 def page(tenant: UUID, asked: Asked) -> bytes:
@@ -66,11 +67,18 @@ def photo(link: Link) -> Any:
 def _told(tenant: UUID, ids: list[int], members: Sequence[str]) -> list[bytes]:
     """Those of these recognitions that are there, in this order. Raises Problem."""
     chosen = [name for name in members if name in PARTS]
+    rows, parts = settled(ids, lambda: {name: PARTS[name].of(tenant, ids) for name in chosen})
+    return [_line(rows[number], parts, members) for number in ids if number in rows]
+
+
+def settled(ids: list[int], read: Callable[[], T]) -> tuple[dict[int, Row], T]:
+    """The rows of these recognitions by number, and what is read of what belongs to them, both of
+    the same load. Raises Problem.
+    """
     for _ in range(TRIES):
-        rows = _rows(ids)
-        parts = {name: PARTS[name].of(tenant, ids) for name in chosen}
-        if not chosen or _rows(ids) == rows:
-            return [_line(rows[number], parts, members) for number in ids if number in rows]
+        rows, found = _rows(ids), read()
+        if _rows(ids) == rows:
+            return rows, found
     raise Problem("unavailable", "It is loaded anew again and again: ask in a moment.")
 
 
