@@ -31,6 +31,7 @@ from tests import servers, templates
 from tests.service import ROOT
 
 (MIGRATION,) = (ROOT / "supabase" / "migrations").glob("*.sql")
+SHAPES = ("sqlite", "postgresql", "supabase")
 WIDTH, HEIGHT = 320, 240
 DISHES = [(f"{number:08}", f"dish {number}, «hot»") for number in range(1, 14)]
 FIRST_ID = 100_001
@@ -260,3 +261,9 @@ def _migrate(home: Path, environment: dict[str, str]) -> None:
         )
 
     templates.fill(home, environment, migrate)
+
+
+def outcomes(told: dict) -> dict:
+    """Those that are not 0; they must sum up to what was found."""
+    assert sum(told["outcomes"].values()) == told["found"]
+    return {name: number for name, number in told["outcomes"].items() if number}
