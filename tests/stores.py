@@ -83,8 +83,8 @@ class Supabase:
     """A double of Supabase Storage, with the requests that our store makes and no others.
 
     It answers as the published source does: what is refused is a 400 whose body has the status that
-    is meant, and a HEAD has no body. `failing` is how many requests it answers with 503, once it has
-    answered `patience` more.
+    is meant, and a HEAD has no body. `failing` is how many requests it answers with 503,
+    once it has answered `patience` more.
     """
 
     def __init__(self) -> None:
