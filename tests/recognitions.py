@@ -95,13 +95,13 @@ def annotation(*boxes: list[int], plates: tuple[list[int], ...] = ()) -> dict[st
     return {"dishes": listed(boxes, "dish"), "plates": listed(plates, "plate")}
 
 
-def make(path: Path, count: int, seed: object = 0) -> Dataset:
-    """A dataset of so many recognitions: the same for the same seed."""
+def make(path: Path, count: int, seed: object = 0, scale: int = 1) -> Dataset:
+    """A dataset of so many recognitions: the same for the same seed. `scale` is of the photos."""
     dataset = Dataset(path)
     chance = random.Random(str(seed))
     entries = {}
     for number in range(FIRST_ID, FIRST_ID + count):
-        put(dataset, number, chance, seed)
+        put(dataset, number, chance, seed, scale)
         for role in ("Main", "Qualifying"):
             boxes = [[10 * place, 5, 10 * place + 9, 30] for place in range(chance.randrange(1, 5))]
             entries[photo_path(number, role)] = annotation(*boxes, plates=([0, 0, WIDTH, HEIGHT],))
@@ -109,12 +109,14 @@ def make(path: Path, count: int, seed: object = 0) -> Dataset:
     return dataset
 
 
-def put(dataset: Dataset, number: int, chance: random.Random, seed: object = 0) -> None:
+def put(
+    dataset: Dataset, number: int, chance: random.Random, seed: object = 0, scale: int = 1
+) -> None:
     folder = dataset.folder(number)
     (folder / "photos").mkdir(parents=True)
     for role in ("Main", "Qualifying"):
         place = folder / "photos" / f"recognition_{number}_2025-10-11_{role}.jpg"
-        place.write_bytes(jpeg((seed, number, role)))
+        place.write_bytes(jpeg((seed, number, role), WIDTH * scale, HEIGHT * scale))
     menu = [{"ExternalId": key, "Name": name} for key, name in DISHES]
     chosen = chance.sample(menu, chance.randrange(2, 6))
     check = [{"Count": chance.randrange(1, 3), "Dishes": [dish]} for dish in chosen]
