@@ -31,6 +31,7 @@ from tests import servers, templates
 from tests.service import ROOT
 
 (MIGRATION,) = (ROOT / "supabase" / "migrations").glob("*.sql")
+SHAPES = ("sqlite", "postgresql", "supabase")
 WIDTH, HEIGHT = 320, 240
 DISHES = [(f"{number:08}", f"dish {number}, «hot»") for number in range(1, 14)]
 FIRST_ID = 100_001
@@ -94,13 +95,13 @@ def annotation(*boxes: list[int], plates: tuple[list[int], ...] = ()) -> dict[st
     return {"dishes": listed(boxes, "dish"), "plates": listed(plates, "plate")}
 
 
-def make(path: Path, count: int, seed: object = 0) -> Dataset:
-    """A dataset of so many recognitions: the same for the same seed."""
+def make(path: Path, count: int, seed: object = 0, scale: int = 1) -> Dataset:
+    """A dataset of so many recognitions: the same for the same seed. `scale` is of the photos."""
     dataset = Dataset(path)
     chance = random.Random(str(seed))
     entries = {}
     for number in range(FIRST_ID, FIRST_ID + count):
-        put(dataset, number, chance, seed)
+        put(dataset, number, chance, seed, scale)
         for role in ("Main", "Qualifying"):
             boxes = [[10 * place, 5, 10 * place + 9, 30] for place in range(chance.randrange(1, 5))]
             entries[photo_path(number, role)] = annotation(*boxes, plates=([0, 0, WIDTH, HEIGHT],))
@@ -108,12 +109,14 @@ def make(path: Path, count: int, seed: object = 0) -> Dataset:
     return dataset
 
 
-def put(dataset: Dataset, number: int, chance: random.Random, seed: object = 0) -> None:
+def put(
+    dataset: Dataset, number: int, chance: random.Random, seed: object = 0, scale: int = 1
+) -> None:
     folder = dataset.folder(number)
     (folder / "photos").mkdir(parents=True)
     for role in ("Main", "Qualifying"):
         place = folder / "photos" / f"recognition_{number}_2025-10-11_{role}.jpg"
-        place.write_bytes(jpeg((seed, number, role)))
+        place.write_bytes(jpeg((seed, number, role), WIDTH * scale, HEIGHT * scale))
     menu = [{"ExternalId": key, "Name": name} for key, name in DISHES]
     chosen = chance.sample(menu, chance.randrange(2, 6))
     check = [{"Count": chance.randrange(1, 3), "Dishes": [dish]} for dish in chosen]
@@ -260,3 +263,9 @@ def _migrate(home: Path, environment: dict[str, str]) -> None:
         )
 
     templates.fill(home, environment, migrate)
+
+
+def outcomes(told: dict) -> dict:
+    """Those that are not 0; they must sum up to what was found."""
+    assert sum(told["outcomes"].values()) == told["found"]
+    return {name: number for name, number in told["outcomes"].items() if number}

@@ -42,7 +42,7 @@ def s3() -> Iterator[dict[str, str]]:
             yield {
                 "HEADRACE_RECOGNITIONS_STORE": "s3",
                 "HEADRACE_RECOGNITIONS_BUCKET": BUCKET,
-                "HEADRACE_S3_ENDPOINT": endpoint,
+                "HEADRACE_RECOGNITIONS_ENDPOINT": endpoint,
                 "AWS_ACCESS_KEY_ID": ACCESS_KEY,
                 "AWS_SECRET_ACCESS_KEY": SECRET,
             }
@@ -83,12 +83,14 @@ class Supabase:
     """A double of Supabase Storage, with the requests that our store makes and no others.
 
     It answers as the published source does: what is refused is a 400 whose body has the status that
-    is meant, and a HEAD has no body. `failing` is how many requests to come it answers with 503.
+    is meant, and a HEAD has no body. `failing` is how many requests it answers with 503,
+    once it has answered `patience` more.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, str, str]] = {}
         self.failing = 0
+        self.patience = 0
         self.asked: list[str] = []
         self.lock = Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("H", (_Answers,), {"of": self}))
@@ -117,8 +119,7 @@ class _Answers(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).removeprefix("/storage/v1/object/")
         with self.of.lock:
             self.of.asked.append(f"{self.command} {path}")
-            if self.of.failing:
-                self.of.failing -= 1
+            if self._is_to_fail():
                 self._send(503, {"statusCode": "503", "error": "busy", "message": "later"})
             elif "token=" not in self.path and self.headers["Authorization"] != f"Bearer {SECRET}":
                 self._refuse(403, "invalid signature")
@@ -126,6 +127,13 @@ class _Answers(BaseHTTPRequestHandler):
                 self._answer(path, body)
 
     do_GET = do_HEAD = do_POST = do_DELETE = handle_one  # noqa: N815
+
+    def _is_to_fail(self) -> bool:
+        if self.of.patience:
+            self.of.patience -= 1
+            return False
+        self.of.failing -= 1
+        return self.of.failing >= 0
 
     def _answer(self, path: str, body: bytes) -> None:
         word, _, rest = path.partition("/")

@@ -12,10 +12,7 @@ import pytest
 
 from headrace.recognitions import database, transforms
 from tests import recognitions
-from tests.recognitions import FIRST_ID, annotation, make, photo_path
-
-SHAPES = ("sqlite", "postgresql", "supabase")
-NONE = {"loaded": 0, "skipped": 0, "mended": 0, "rejected": 0, "unprocessed": 0}
+from tests.recognitions import FIRST_ID, SHAPES, annotation, make, outcomes, photo_path
 
 
 @pytest.fixture(params=SHAPES)
@@ -36,12 +33,6 @@ def embedded(tmp_path):
 @pytest.fixture
 def dataset(tmp_path):
     return make(tmp_path / "dataset", 5)
-
-
-def outcomes(told: dict) -> dict:
-    """Those that are not 0; they must sum up to what was found."""
-    assert sum(told["outcomes"].values()) == told["found"]
-    return {name: number for name, number in told["outcomes"].items() if number}
 
 
 def sample_lines(sample: recognitions.Dataset) -> int:

@@ -159,7 +159,7 @@ def test_a_server_that_is_not_there_may_come_back(tmp_path, kind):
     address = f"http://127.0.0.1:{stores.free_port()}"
     environment = {
         "HEADRACE_RECOGNITIONS_STORE": kind,
-        "HEADRACE_S3_ENDPOINT": address,
+        "HEADRACE_RECOGNITIONS_ENDPOINT": address,
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
         "NEXT_PUBLIC_SUPABASE_URL": address,

@@ -73,83 +73,47 @@ def read(environ: Mapping[str, str], working: Path, *, production: bool) -> Sett
     What `.env.production` says wins over the environment, because it was asked for by its name; the
     environment wins over `.env.local`. Raises Stop.
     """
-    name = ".env.production" if production else ".env.local"
-    said = {key: value for key, value in dotenv_values(working / name).items() if value}
+    file = ".env.production" if production else ".env.local"
+    said = {name: value for name, value in dotenv_values(working / file).items() if value}
     known = {**environ, **said} if production else {**said, **environ}
-    return _Reader({key: value for key, value in known.items() if value}, name).settings(production)
+    return _settings(_Environ(known, file), "production" if production else "local")
 
 
 def photos_of(environ: Mapping[str, str]) -> tuple[Place, str]:
     """Where photos are, and their folder there, as the environment alone says. Raises Stop."""
-    reader = _Reader({key: value for key, value in environ.items() if value}, ".env")
-    return reader.place(), reader.folder()
+    known = _Environ(environ, ".env")
+    place = _place(known)
+    known.check()
+    return place, _folder(known)
 
 
-class _Reader:
-    def __init__(self, known: dict[str, str], file: str) -> None:
-        self._known = known
+def tenant_of(text: str) -> UUID:
+    """A tenant's id. Raises Stop."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Stop("bad_setting", f"{text!r} is not the id of a tenant: a UUID", USAGE) from error
+
+
+class _Environ:
+    """Variables by name; those that are empty are not set. `file` is where a person sets them."""
+
+    def __init__(self, known: Mapping[str, str], file: str) -> None:
+        self._known = {name: value for name, value in known.items() if value}
         self._file = file
+        self._missing: list[str] = []
 
-    def settings(self, production: bool) -> Settings:
-        place = self.place()
-        source = self._known.get("HEADRACE_RECOGNITIONS_SOURCE")
-        return Settings(
-            environment="production" if production else "local",
-            database_url=self._database_url(place),
-            role=self._known.get("HEADRACE_DB_ROLE", "headrace_app"),
-            tenant=tenant_of(self._known.get("HEADRACE_RECOGNITIONS_TENANT", DEFAULT_TENANT.hex)),
-            place=place,
-            folder=self.folder(),
-            source=Path(source) if source else None,
-            threads=self._number("HEADRACE_RECOGNITIONS_THREADS", int, 16, 1),
-            group_size=self._number("HEADRACE_RECOGNITIONS_BATCH_SIZE", int, 100, 1),
-            attempts=self._number("HEADRACE_RECOGNITIONS_ATTEMPTS", int, 3, 1),
-            factor=self._number("HEADRACE_RECOGNITIONS_BACKOFF", float, 2.0, 1.0),
-            connections=self._number("HEADRACE_RECOGNITIONS_CONNECTIONS", int, 10, 2),
-            grace=self._number("HEADRACE_RECOGNITIONS_GRACE_SECONDS", float, 3600.0, 0.0),
-        )
+    def get(self, name: str, usual: str = "") -> str:
+        return self._known.get(name, usual)
 
-    def place(self) -> Place:
-        """Where photos go: as it is said, or Supabase if it is set up, or a local folder."""
-        usual = "supabase" if "NEXT_PUBLIC_SUPABASE_URL" in self._known else "local"
-        kind = self._known.get("HEADRACE_RECOGNITIONS_STORE", usual)
-        bucket = self._known.get("HEADRACE_RECOGNITIONS_BUCKET", BUCKET)
-        match kind:
-            case "supabase":
-                url, key = self._needed("NEXT_PUBLIC_SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY")
-                return Supabase(url.rstrip("/"), key, bucket)
-            case "s3":
-                key, secret = self._needed("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-                endpoint = self._known.get("HEADRACE_S3_ENDPOINT", "")
-                return S3(bucket, endpoint, self._known.get("AWS_REGION", "us-east-1"), key, secret)
-            case "local":
-                return Local(self._home() / "objects")
-        listed = ", ".join(KINDS)
-        text = f"HEADRACE_RECOGNITIONS_STORE is {kind!r}; expected one of {listed}"
-        raise Stop("bad_setting", text, USAGE)
+    def needed(self, name: str) -> str:
+        """The variable; one that is not set is told by `check`, with all others."""
+        if name not in self._known:
+            self._missing.append(name)
+        return self._known.get(name, "")
 
-    def folder(self) -> str:
-        """The folder of the store that all tenants' photos are below."""
-        return self._known.get("HEADRACE_RECOGNITIONS_FOLDER", FOLDER).strip("/")
-
-    def _database_url(self, place: Place) -> str:
-        """With photos elsewhere the database must be named; alone, it is the embedded one."""
-        if isinstance(place, Local) and "DATABASE_URL" not in self._known:
-            return f"sqlite:///{self._home() / 'headrace.sqlite3'}"
-        (url,) = self._needed("DATABASE_URL")
-        return url
-
-    def _home(self) -> Path:
-        return Path(self._known.get("HEADRACE_HOME", ".headrace")).resolve()
-
-    def _needed(self, *names: str) -> list[str]:
-        missing = [name for name in names if name not in self._known]
-        if missing:
-            text = f"{' and '.join(missing)} must be set, in {self._file} or in the environment"
-            raise Stop("setting_missing", text, USAGE)
-        return [self._known[name] for name in names]
-
-    def _number(self, name: str, kind: Callable[[str], T], usual: T, least: T) -> T:
+    def number(self, name: str, kind: Callable[[str], T], usual: T, least: T) -> T:
+        """Raises Stop unless it is a number from `least`."""
         text = self._known.get(name, str(usual))
         try:
             number = kind(text)
@@ -159,10 +123,69 @@ class _Reader:
             raise Stop("bad_setting", f"{name} is {text!r}; expected a number from {least}", USAGE)
         return number
 
+    def check(self) -> None:
+        """Raises Stop where something that was needed is not set."""
+        if self._missing:
+            text = f"set {' and '.join(self._missing)} in {self._file} or in the environment"
+            raise Stop("setting_missing", text, USAGE)
 
-def tenant_of(text: str) -> UUID:
-    """A tenant's id. Raises Stop."""
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise Stop("bad_setting", f"{text!r} is not the id of a tenant: a UUID", USAGE) from error
+
+def _settings(environ: _Environ, environment: str) -> Settings:
+    place = _place(environ)
+    url = _database_url(environ, place)
+    environ.check()
+    source = environ.get("HEADRACE_RECOGNITIONS_SOURCE")
+    return Settings(
+        environment=environment,
+        database_url=url,
+        role=environ.get("HEADRACE_DB_ROLE", "headrace_app"),
+        tenant=tenant_of(environ.get("HEADRACE_RECOGNITIONS_TENANT", str(DEFAULT_TENANT))),
+        place=place,
+        folder=_folder(environ),
+        source=Path(source) if source else None,
+        threads=environ.number("HEADRACE_RECOGNITIONS_THREADS", int, 16, 1),
+        group_size=environ.number("HEADRACE_RECOGNITIONS_BATCH_SIZE", int, 100, 1),
+        attempts=environ.number("HEADRACE_RECOGNITIONS_ATTEMPTS", int, 3, 1),
+        factor=environ.number("HEADRACE_RECOGNITIONS_BACKOFF", float, 2.0, 1.0),
+        connections=environ.number("HEADRACE_RECOGNITIONS_CONNECTIONS", int, 10, 2),
+        grace=environ.number("HEADRACE_RECOGNITIONS_GRACE_SECONDS", float, 3600.0, 0.0),
+    )
+
+
+def _place(environ: _Environ) -> Place:
+    """Where photos go: as it is said, or Supabase if it is set up, or a local folder."""
+    supabase = environ.get("NEXT_PUBLIC_SUPABASE_URL")
+    kind = environ.get("HEADRACE_RECOGNITIONS_STORE", "supabase" if supabase else "local")
+    bucket = environ.get("HEADRACE_RECOGNITIONS_BUCKET", BUCKET)
+    match kind:
+        case "supabase":
+            url = environ.needed("NEXT_PUBLIC_SUPABASE_URL").rstrip("/")
+            return Supabase(url, environ.needed("SUPABASE_SERVICE_ROLE_KEY"), bucket)
+        case "s3":
+            return S3(
+                bucket,
+                endpoint=environ.get("HEADRACE_RECOGNITIONS_ENDPOINT"),
+                region=environ.get("AWS_REGION", "us-east-1"),
+                access_key=environ.needed("AWS_ACCESS_KEY_ID"),
+                secret=environ.needed("AWS_SECRET_ACCESS_KEY"),
+            )
+        case "local":
+            return Local(_home(environ) / "objects")
+    text = f"HEADRACE_RECOGNITIONS_STORE is {kind!r}; expected one of {', '.join(KINDS)}"
+    raise Stop("bad_setting", text, USAGE)
+
+
+def _database_url(environ: _Environ, place: Place) -> str:
+    """With photos elsewhere the database must be named; alone, it is the embedded one."""
+    if isinstance(place, Local):
+        return environ.get("DATABASE_URL", f"sqlite:///{_home(environ) / 'headrace.sqlite3'}")
+    return environ.needed("DATABASE_URL")
+
+
+def _home(environ: _Environ) -> Path:
+    return Path(environ.get("HEADRACE_HOME", ".headrace")).resolve()
+
+
+def _folder(environ: _Environ) -> str:
+    """The folder of the store that all tenants' photos are below."""
+    return environ.get("HEADRACE_RECOGNITIONS_FOLDER", FOLDER).strip("/")
