@@ -36,7 +36,7 @@ lint: $(VENV)/.dev ## Check style and import contracts
 types: $(VENV)/.dev ## Check types (strict on headrace/)
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Measure loads beside \copy and a textbook loader, calls, searches, metrics, exports, policies
+bench: $(VENV)/.dev ## Measure loads beside \copy and a textbook loader, calls, searches, metrics, exports, policies, recognitions
 	$(BIN)/python -m bench.run
 	$(BIN)/python -m bench.prices
 	$(BIN)/python -m bench.anomalies
@@ -45,12 +45,13 @@ bench: $(VENV)/.dev ## Measure loads beside \copy and a textbook loader, calls, 
 	$(BIN)/python -m bench.metrics
 	$(BIN)/python -m bench.exports
 	$(BIN)/python -m bench.isolation
+	$(BIN)/python -m bench.recognitions
 
 docs: $(VENV)/.runtime ## Write the generated pages of docs/ anew
 	$(BIN)/python scripts/docs.py
 
 lock: ## Write the requirement files anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra service --extra postgresql --extra mysql $(LOCK) -o requirements.txt
+	uv pip compile pyproject.toml --extra service --extra postgresql --extra mysql --extra s3 $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml --all-extras $(LOCK) -o requirements-dev.txt
 
 # What fails beside other tests is run once more, alone: a clock that a busy machine outran passes

@@ -11,6 +11,7 @@ import headrace
 from headrace.client import summary
 from headrace.client.command import ingest
 from headrace.client.export_command import export
+from headrace.recognitions.command import app as recognitions
 from headrace.synth.command import Command
 from headrace.synth.files import TENANTS
 
@@ -52,6 +53,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(ingest)
 app.command()(export)
+app.add_typer(recognitions)
 
 # Their options are the service's own; `--help` is handed on too.
 _HANDED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

@@ -1,6 +1,7 @@
-"""`make docs`: the pages of docs/ that say what the code declares, written from the declarations.
+"""`make docs`: what says the same as the declarations of the code, written from them: pages of
+docs/ and the migration for databases of Supabase.
 
-`--check` writes nothing and exits with 1 if a page is not what the code says today.
+`--check` writes nothing and exits with 1 if a file is not what the code says today.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from headrace.entities import ENTITIES  # noqa: E402
 from headrace.pipeline import values  # noqa: E402
 from headrace.pipeline.errors import FailureCode, RejectCode  # noqa: E402
 from headrace.pipeline.report import Outcome  # noqa: E402
+from headrace.recognitions import ddl  # noqa: E402
 from headrace.schema import (  # noqa: E402
     SERVER_NOW,
     Before,
@@ -69,15 +71,15 @@ def main() -> int:
     stale = [name for name, page in PAGES.items() if not _is_current(name, _text(page()))]
     for name in stale:
         if checks:
-            print(f"docs/{name} is stale: run `make docs`", file=sys.stderr)
+            print(f"{name} is stale: run `make docs`", file=sys.stderr)
         else:
-            (ROOT / "docs" / name).write_text(_text(PAGES[name]()), encoding="utf-8")
-            print(f"wrote docs/{name}")
+            (ROOT / name).write_text(_text(PAGES[name]()), encoding="utf-8")
+            print(f"wrote {name}")
     return int(checks and bool(stale))
 
 
 def _is_current(name: str, text: str) -> bool:
-    path = ROOT / "docs" / name
+    path = ROOT / name
     return path.exists() and path.read_text(encoding="utf-8") == text
 
 
@@ -286,10 +288,19 @@ def _hit(kind: Kind) -> str:
     return "all" if len(names) == len(ENTITIES) else ", ".join(names)
 
 
+def supabase_migration() -> Lines:
+    """The tables of recognitions, for `npx supabase migration up`."""
+    yield "-- Written by `make docs` from headrace/recognitions/schema.py: do not edit."
+    yield "-- For a database of Supabase, or any PostgreSQL that is not Headrace's own."
+    yield ""
+    yield ddl.supabase_migration()
+
+
 PAGES: dict[str, Callable[[], Lines]] = {
-    "entities.md": entities_page,
-    "errors.md": errors_page,
-    "faults.md": faults_page,
+    "docs/entities.md": entities_page,
+    "docs/errors.md": errors_page,
+    "docs/faults.md": faults_page,
+    "supabase/migrations/20251118120000_recognitions.sql": supabase_migration,
 }
 
 if __name__ == "__main__":

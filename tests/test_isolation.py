@@ -12,7 +12,8 @@ import pytest
 from psycopg import errors
 
 from headrace.entities import DAY_TABLES, TABLES
-from tests import prices, sales, servers
+from headrace.recognitions.schema import TABLES as TABLES_OF_RECOGNITIONS
+from tests import prices, recognition_rows, sales, servers
 from tests.conftest import PARTITIONED, on_every_database
 from tests.hooks import Hooks
 from tests.road import ndjson
@@ -32,8 +33,9 @@ on_mariadb = pytest.mark.parametrize("running_service", ["mariadb"], indirect=Tr
 TARGETS = set(TABLES)
 METRICS = {"sales_rollups", "customer_numbers", "tenant_hourly_metrics", "tenant_daily_metrics"}
 HOOKS = {"webhook_endpoints", "webhook_events", "webhook_attempts"}
+RECOGNITIONS = {table.flat_name for table in TABLES_OF_RECOGNITIONS}
 OWN = {"rejects", "parked", "price_events", "price_feeds", "audit_log"}
-GUARDED = {*TARGETS, *DAY_TABLES, *METRICS, *HOOKS, *OWN}
+GUARDED = {*TARGETS, *DAY_TABLES, *METRICS, *HOOKS, *RECOGNITIONS, *OWN}
 APPENDED = {"audit_log"}  # guarded besides against every change, whoever makes it
 # Read before a tenant is known, or by workers for all of them, and never by a caller's SQL.
 CONTROL = {
@@ -81,6 +83,7 @@ def fill(merchant: Merchant) -> Merchant:
     assert anomaly.json()["anomaly_detected"], anomaly.text
     wait_for_figures(merchant)
     tell_nobody(merchant)
+    recognition_rows.insert(merchant)
     # After one that failed the sweep rests: days that the tests list stay listed.
     own = f"kind = 'rollup' AND tenant_id = {merchant.service.spelled(merchant.tenant)}"
     failed = "state = 'failed', ended_at = CURRENT_TIMESTAMP"

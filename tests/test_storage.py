@@ -1,12 +1,15 @@
-"""The object store in local folders: objects are whole, and nothing is left of those that went."""
+"""Every object store keeps the same promises; that in local folders leaves no folders behind."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from headrace.storage.base import ObjectMissing
+from headrace.recognitions import assembly, settings
+from headrace.storage.base import ObjectMissing, StoreRefused, StoreUnavailable
 from headrace.storage.local import LocalStore
+from tests import recognitions, stores
 
 KEY = "exports/tenant/export/1/00000"
 
@@ -68,3 +71,107 @@ def test_objects_are_stored_while_others_of_their_folder_go(tmp_path):
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(come_and_go, range(6))) == 0
     assert folders(tmp_path) == ["exports"]
+
+
+@pytest.fixture(scope="module")
+def s3_server():
+    with stores.s3() as environment:
+        yield environment
+
+
+@pytest.fixture(params=["local", "s3", "supabase"])
+def store(request, tmp_path):
+    """A store of each kind, as the settings choose it."""
+    if request.param == "supabase":
+        with stores.Supabase().serving() as double:
+            yield opened(tmp_path, double.environment)
+    else:
+        more = request.getfixturevalue("s3_server") if request.param == "s3" else {}
+        yield opened(tmp_path, {"HEADRACE_HOME": str(tmp_path), **more})
+
+
+def opened(working: Path, environment: dict[str, str]):
+    environment = {"DATABASE_URL": "sqlite:///nothing", **environment}
+    return assembly.store_of(settings.read(environment, working, production=False).place)
+
+
+def test_an_object_is_there_as_it_was_put_until_it_goes(store, tmp_path):
+    key = f"photos/{tmp_path.name}/ab/one"
+    assert store.size(key) is None
+    with pytest.raises(ObjectMissing):
+        store.open(key)
+    assert store.put(key, [b"first ", b"half"]) == 10
+    assert (store.size(key), store.open(key).read()) == (10, b"first half")
+    assert store.put(key, iter([b"again"])) == 5
+    assert (store.size(key), store.open(key).read()) == (5, b"again")
+    store.delete(key)
+    assert store.size(key) is None
+    store.delete(key)  # one that is not there is fine
+
+
+def test_objects_are_listed_by_folder_with_their_sizes_and_ages(store, tmp_path):
+    folder = f"photos/{tmp_path.name}"
+    keys = {f"{folder}/{number % 3}/{number}": b"x" * (number + 1) for number in range(12)}
+    for key, data in keys.items():
+        store.put(key, [data])
+    store.put(f"photos/{tmp_path.name}-other/0/0", [b"another's"])
+    assert dict(store.sizes(folder)) == {key: len(data) for key, data in keys.items()}
+    assert set(store.aged(folder, -60)) == set(keys)
+    assert set(store.aged(folder, 3600)) == set()
+    for key in store.aged(folder, -60):
+        store.delete(key)  # while more are asked for
+    assert dict(store.sizes(folder)) == {}
+    store.prune(folder)
+    assert dict(store.sizes(f"{folder}-other")) == {f"{folder}-other/0/0": 9}
+
+
+def test_whoever_has_a_signed_link_reads_the_photo_and_its_type(store, tmp_path):
+    if isinstance(store, LocalStore):
+        pytest.skip("a local folder has no links: the service makes them")
+    key, photo = f"photos/{tmp_path.name}/signed", recognitions.jpeg("signed")
+    store.put(key, [photo])
+    answer = httpx2.get(store.signed_url(key, 60))
+    assert (answer.status_code, answer.content) == (200, photo)
+    assert answer.headers["content-type"] == "image/jpeg"
+
+
+def test_a_bucket_or_a_right_that_is_missing_is_told(tmp_path):
+    with stores.Supabase().serving() as double:
+        nowhere = opened(tmp_path, {**double.environment, "HEADRACE_RECOGNITIONS_BUCKET": "other"})
+        with pytest.raises(StoreRefused, match="Bucket not found"):
+            nowhere.put("a", [b"x"])
+        with pytest.raises(StoreRefused, match="Bucket not found"):
+            list(nowhere.sizes("a"))
+        stranger = {**double.environment, "SUPABASE_SERVICE_ROLE_KEY": "stale"}
+        for request in (lambda store: store.size("a"), lambda store: store.put("a", [b"x"])):
+            with pytest.raises(StoreRefused):
+                request(opened(tmp_path, stranger))
+
+
+def test_a_right_that_is_missing_on_s3_is_told(s3_server, tmp_path):
+    store = opened(tmp_path, {**s3_server, "AWS_SECRET_ACCESS_KEY": "stale"})
+    with pytest.raises(StoreRefused, match="may not"):
+        store.put("a", [b"x"])
+
+
+@pytest.mark.parametrize("kind", ["s3", "supabase"])
+def test_a_server_that_is_not_there_may_come_back(tmp_path, kind):
+    address = f"http://127.0.0.1:{stores.free_port()}"
+    environment = {
+        "HEADRACE_RECOGNITIONS_STORE": kind,
+        "HEADRACE_RECOGNITIONS_ENDPOINT": address,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "NEXT_PUBLIC_SUPABASE_URL": address,
+        "SUPABASE_SERVICE_ROLE_KEY": "c",
+    }
+    store = opened(tmp_path, environment)
+    for request in (
+        lambda: store.put("a", [b"x"]),
+        lambda: store.size("a"),
+        lambda: store.open("a"),
+        lambda: store.delete("a"),
+        lambda: list(store.sizes("a")),
+    ):
+        with pytest.raises(StoreUnavailable):
+            request()

@@ -1,15 +1,16 @@
 """The object store: what is in it is named by rows, and belongs to one database."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
 
-from headrace.storage.base import ObjectMissing, ObjectStore
+from headrace.storage.base import ObjectMissing, ObjectStore, StoreRefused, StoreUnavailable
 from headrace.storage.local import LocalStore
 
 log = logging.getLogger(__name__)
+BLOCK = 1 << 18  # bytes
 OWNER = "owner"  #: the object that says which database the store belongs to
 
 
@@ -18,15 +19,30 @@ def store() -> ObjectStore:
     return LocalStore(settings.HEADRACE_HOME / "objects")
 
 
-def delete(keys: Iterable[str]) -> list[str]:
+def blocks(store: ObjectStore, key: str, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of an object from a place on. Raises ObjectMissing where the store has fewer: an
+    answer that breaks off is better than one that goes on with the bytes of another.
+    """
+    with store.open(key) as file:
+        file.seek(start)
+        while start < end:
+            block = file.read(min(BLOCK, end - start))
+            if not block:
+                raise ObjectMissing(key)
+            start += len(block)
+            yield block
+
+
+def delete(keys: Iterable[str], where: ObjectStore | None = None) -> list[str]:
     """Remove objects that no row names; those that resist, which are left to the next cleanup."""
-    return [key for key in keys if not _is_deleted(key)]
+    own = where or store()
+    return [key for key in keys if not _is_deleted(key, own)]
 
 
-def _is_deleted(key: str) -> bool:
+def _is_deleted(key: str, where: ObjectStore) -> bool:
     try:
-        store().delete(key)
-    except OSError:
+        where.delete(key)
+    except (OSError, StoreUnavailable, StoreRefused):
         log.exception("object %s could not be removed", key)
         return False
     return True

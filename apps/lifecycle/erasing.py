@@ -9,9 +9,9 @@ committed.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -31,12 +31,26 @@ from apps.lifecycle.models import ACTIVE, Erasure, ErasureState
 from apps.tenants import keys
 from apps.tenants.models import Tenant
 from headrace.pipeline.errors import Permanent, Retryable
+from headrace.storage.base import ObjectStore, StoreRefused, StoreUnavailable
 
 ERASE = "erase"
 KEYS = 200  # objects
 ROUNDS = 5  # after which what is left is looked at by somebody
-FOLDERS = (sources.FOLDER, writing.FOLDER)
 Counts = dict[str, Any]
+
+
+class Stored(NamedTuple):
+    """Where tenants have objects: in a folder of a store, unless another database has a tenant's
+    part of it. Whether the service's own store is ours is asked before.
+    """
+
+    store: Callable[[], ObjectStore]
+    folder: str
+    is_ours: Callable[[UUID], bool] = lambda tenant: True
+
+
+#: All such places. Apps with others add them.
+STORED = [Stored(objects.store, sources.FOLDER), Stored(objects.store, writing.FOLDER)]
 
 
 def process(lease: Lease) -> None:
@@ -117,7 +131,7 @@ def counted(tenant: UUID) -> Counts:
 def _with_rest(tenant: UUID, rows: Counts) -> Counts:
     return {
         "rows": rows,
-        "objects": {folder: _objects(tenant, folder) for folder in FOLDERS},
+        "objects": {place.folder: _objects(place, tenant) for place in STORED},
         "scratch_folders": len(sources.scratch_of(_jobs(tenant))),
         "redis_keys": _redis_keys(tenant),
     }
@@ -131,8 +145,13 @@ def _rows(tenant: UUID) -> Counts:
     return rows
 
 
-def _objects(tenant: UUID, folder: str) -> dict[str, int]:
-    sizes = [size for _, size in objects.store().sizes(f"{folder}/{tenant}")]
+def _objects(place: Stored, tenant: UUID) -> dict[str, int]:
+    """Raises Retryable."""
+    try:
+        found = place.store().sizes(f"{place.folder}/{tenant}") if place.is_ours(tenant) else ()
+        sizes = [size for _, size in found]
+    except (StoreUnavailable, StoreRefused) as error:
+        raise Retryable(f"the store of {place.folder} does not answer") from error
     return {"objects": len(sizes), "bytes": sum(sizes)}
 
 
@@ -167,16 +186,18 @@ def _removals(erasure: Erasure, lease: Lease) -> Iterator[None]:
 
 
 def _remove_objects(erasure: Erasure, lease: Lease) -> Iterator[None]:
-    for folder in FOLDERS:
-        own = f"{folder}/{erasure.tenant_id}"
-        keys = (key for key, _ in objects.store().sizes(own))
+    for place in STORED:
+        if not place.is_ours(erasure.tenant_id):
+            continue
+        store, own = place.store(), f"{place.folder}/{erasure.tenant_id}"
+        keys = (key for key, _ in store.sizes(own))
         while batch := list(islice(keys, KEYS)):
             with transaction.atomic(durable=True):
                 lease.fence()
-            if resisting := objects.delete(batch):
+            if resisting := objects.delete(batch, store):
                 raise _stuck(erasure, lease, f"object {resisting[0]} cannot be removed")
             yield
-        objects.store().prune(own)
+        store.prune(own)
 
 
 def _forget_buckets(tenant: UUID) -> None:

@@ -4,7 +4,7 @@ Keys are slash-separated names that the server makes; nothing a caller sends bec
 """
 
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 class ObjectStore(Protocol):
@@ -36,9 +36,32 @@ class ObjectStore(Protocol):
         """Remove the places below `folder` that hold nothing, and its own."""
 
 
+class Measured(Protocol):
+    """What some stores can besides: tell an object's length without reading it."""
+
+    def size(self, key: str) -> int | None:
+        """The object's bytes, or None if it is not there."""
+
+
+@runtime_checkable
+class Signing(Protocol):
+    """What some stores can besides: let whoever has a link read one object for a while."""
+
+    def signed_url(self, key: str, seconds: int) -> str:
+        """A link that reads the object without a key. Raises ObjectMissing where that is seen."""
+
+
 class ObjectMissing(Exception):
     """There is no object under that key."""
 
 
 class StoreFull(Exception):
     """There is no room for the object; nothing of it was kept."""
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer, or is overloaded: the same again may work."""
+
+
+class StoreRefused(Exception):
+    """The store answered that it will not: rights, a bucket that is not there, a bad request."""

@@ -65,6 +65,12 @@ class LocalStore:
     def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         return ((key, stat.st_size) for key, stat in self._stats(folder))
 
+    def size(self, key: str) -> int | None:
+        try:
+            return self._place(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def prune(self, folder: str) -> None:
         place = self._place(folder)
         for below, _, _ in os.walk(place, topdown=False):

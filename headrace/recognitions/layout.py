@@ -1,0 +1,273 @@
+"""Where a dataset is, and what one of its folders holds.
+
+Layouts vary: folders `recognition_100024` or `100024`, at any depth below the dataset's; photos in
+`photos/` or beside, `.jpg` or `.jpeg`; menus `*_AM.json` or `AM.json`; checks
+`*_correct_dishes.json` or `CD.json`; a date in the names of the files, or none.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from headrace.recognitions import photos
+from headrace.recognitions.errors import USAGE, Code, Refused, Reject, Stop
+from headrace.recognitions.photos import Photo
+from headrace.recognitions.schema import Role
+
+#: Where a dataset is looked for when none is named, in this order, from the working folder on.
+SEARCHED = (
+    *("RRS_Dataset", "data/RRS_Dataset", "dataset", "data/dataset"),
+    *("data/recognitions", "recognitions", "../RRS_Dataset", "../data/RRS_Dataset"),
+)
+DEPTH = 4  # folders above a recognition's, from the dataset's on
+MOST_JSON_BYTES = 8 * 1024 * 1024
+_FOLDER = re.compile(r"(?:recognition_)?([0-9]{1,18})", re.IGNORECASE)
+_ID = re.compile(r"(?:recognition_([0-9]{1,18}))|(?:^([0-9]{1,18})_recognition)", re.IGNORECASE)
+_DATE = re.compile(r"(?<![0-9])([0-9]{4})-([0-9]{2})-([0-9]{2})(?![0-9])")
+_MENU = re.compile(r"(?:.*_)?AM\.json", re.IGNORECASE)
+_CHECK = re.compile(r"(?:.*_correct_dishes|CD|.*_CD|correct_dishes)\.json", re.IGNORECASE)
+_PHOTO = {role: re.compile(rf"(?:.*_)?{role}\.(?:jpe?g|png|webp)", re.IGNORECASE) for role in Role}
+
+_Words = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=255)]
+_Id = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=64)] | int
+
+
+class Dish(msgspec.Struct, rename="pascal"):
+    """A dish of a menu, or on a check."""
+
+    name: _Words
+    external_id: _Id
+
+
+class Line(msgspec.Struct, rename="pascal"):
+    """A line of a check: so many of one of these dishes."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    dishes: Annotated[list[Dish], msgspec.Meta(min_length=1)]
+
+
+_MENUS = msgspec.json.Decoder(list[Dish])
+_CHECKS = msgspec.json.Decoder(list[Line])
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A recognition's folder; `name` is it from the dataset's folder on."""
+
+    recognition_id: int
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file, and its name from the dataset's folder on."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file of JSON, as it came."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """What a folder holds, checked. `remarks` are for people; they refuse nothing."""
+
+    name: str
+    recognition_id: int
+    recognized_on: date | None
+    photos: dict[Role, Photo]
+    menu: Document
+    check: Document
+    remarks: list[Reject] = field(default_factory=list)
+
+
+def find(source: Path | None, working: Path) -> Path:
+    """The dataset's folder: `source`, or the first of SEARCHED. Raises Stop."""
+    if source is not None:
+        if not source.is_dir():
+            raise Stop("source_missing", f"{source} is not a folder; name it by --source", USAGE)
+        return source
+    for place in SEARCHED:
+        if (working / place).is_dir() and next(folders(working / place), None) is not None:
+            return working / place
+    listed = ", ".join(SEARCHED)
+    raise Stop("source_missing", f"no dataset in {listed} of {working}; name it by --source", USAGE)
+
+
+def folders(dataset: Path) -> Iterator[Folder]:
+    """The folders of recognitions below a dataset's, in the order of their names."""
+    yield from _folders(dataset, dataset, DEPTH)
+
+
+def _folders(dataset: Path, place: Path, depth: int) -> Iterator[Folder]:
+    below = sorted(entry.path for entry in os.scandir(place) if entry.is_dir())
+    for path in map(Path, below):
+        if named := _FOLDER.fullmatch(path.name):
+            yield Folder(int(named[1]), path, str(path.relative_to(dataset)))
+        elif depth:
+            yield from _folders(dataset, path, depth - 1)
+
+
+def read(folder: Folder) -> Recognition:
+    """What a folder holds. Raises Refused with the first fault."""
+    files = _files(folder)
+    found = photo_paths(folder)
+    menu = _only(folder, files, _MENU, "AM.json")
+    check = _only(folder, files, _CHECK, "correct_dishes.json")
+    chosen = [*(one.path for one in found.values()), menu, check]
+    _check_ids(folder, chosen)
+    recognized_on, remarks = _date(folder, chosen)
+    menu_text, dishes = _document(folder, menu, _MENUS)
+    check_text, lines = _document(folder, check, _CHECKS)
+    _check_dishes(check_text.name, lines, dishes)
+    looked = {role: photos.look_at(one.path, one.name) for role, one in found.items()}
+    return Recognition(
+        name=folder.name,
+        recognition_id=folder.recognition_id,
+        recognized_on=recognized_on,
+        photos=looked,
+        menu=menu_text,
+        check=check_text,
+        remarks=remarks,
+    )
+
+
+def photo_paths(folder: Folder) -> dict[Role, Named]:
+    """The files of a folder's photos. Raises Refused unless there is one of each."""
+    files = _files(folder)
+    found = {role: _only(folder, files, pattern, role) for role, pattern in _PHOTO.items()}
+    return {role: Named(path, _name(folder, path)) for role, path in found.items()}
+
+
+def photo_of(path: str) -> tuple[int, Role] | None:
+    """Which photo a path of an annotation names, or None."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    role = next((role for role, pattern in _PHOTO.items() if pattern.fullmatch(name)), None)
+    number = _named_id(name) or _folder_id(path)
+    return None if role is None or number is None else (number, role)
+
+
+def _folder_id(path: str) -> int | None:
+    """The number of the innermost folder of a path that bears one."""
+    for part in reversed(path.replace("\\", "/").split("/")[:-1]):
+        if named := _FOLDER.fullmatch(part):
+            return int(named[1])
+    return None
+
+
+def _named_id(name: str) -> int | None:
+    named = _ID.search(name)
+    return int(named[1] or named[2]) if named else None
+
+
+def _files(folder: Folder) -> list[Path]:
+    """Its files and those of its folder `photos`, but none that a system hides."""
+    try:
+        own = sorted(folder.path.iterdir())
+        inner = [path for path in own if path.name.lower() == "photos" and path.is_dir()]
+        found = [*own, *(path for place in inner for path in sorted(place.iterdir()))]
+    except OSError as error:
+        text = error.strerror or "unreadable"
+        raise Refused(folder.name, "", Code.FILE_UNREADABLE, text) from error
+    return [path for path in found if path.is_file() and not path.name.startswith(".")]
+
+
+def _only(folder: Folder, files: list[Path], pattern: re.Pattern[str], what: str) -> Path:
+    found = [path for path in files if pattern.fullmatch(path.name)]
+    if not found:
+        text = f"expected a file {what!s}, found none"
+        raise Refused(folder.name, "", Code.FILE_MISSING, text)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise Refused(folder.name, "", Code.FILE_AMBIGUOUS, f"expected one {what!s}, found {names}")
+    return found[0]
+
+
+def _name(folder: Folder, path: Path) -> str:
+    return f"{folder.name}/{path.relative_to(folder.path)}"
+
+
+def _check_ids(folder: Folder, files: list[Path]) -> None:
+    for path in files:
+        named = _named_id(path.name)
+        if named not in (None, folder.recognition_id):
+            text = f"expected a file of {folder.recognition_id}, its name says {named}"
+            raise Refused(_name(folder, path), "", Code.ID_DIFFERS, text)
+
+
+def _date(folder: Folder, files: list[Path]) -> tuple[date | None, list[Reject]]:
+    """The day that the names say; without one there is a remark, and no date is invented."""
+    days = {day for path in files for day in _days(path.name)}
+    if len(days) > 1:
+        listed = ", ".join(sorted(map(str, days)))
+        raise Refused(folder.name, "", Code.DATES_DIFFER, f"expected one day, found {listed}")
+    if days:
+        return days.pop(), []
+    return None, [Reject(folder.name, "", Code.DATE_MISSING, "no name holds a date")]
+
+
+def _days(name: str) -> Iterator[date]:
+    for parts in _DATE.findall(name):
+        try:
+            yield date(*map(int, parts))
+        except ValueError:  # a day that no calendar has is none
+            continue
+
+
+def _document(folder: Folder, path: Path, decoder: msgspec.json.Decoder[T]) -> tuple[Document, T]:
+    name = _name(folder, path)
+    text = read_text(path, name, MOST_JSON_BYTES)
+    return Document(name, text), decode(text, name, decoder)
+
+
+def read_text(path: Path, name: str, most: int) -> str:
+    """A file as text, of so many bytes at most. Raises Refused."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise Refused(name, "", Code.FILE_UNREADABLE, error.strerror or "unreadable") from error
+    if len(data) > most:
+        raise Refused(name, "", Code.FILE_UNREADABLE, f"expected at most {most:,} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start}"
+        raise Refused(name, place, Code.BAD_JSON, "expected UTF-8") from error
+
+
+def decode(text: str | bytes, name: str, decoder: msgspec.json.Decoder[T]) -> T:
+    """What the text says, typed. Raises Refused with the place of the first fault."""
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `")
+        raise Refused(name, place.rstrip("`") or "$", Code.BAD_JSON, message) from error
+    except msgspec.DecodeError as error:
+        raise Refused(name, "", Code.BAD_JSON, str(error)) from error
+    except RecursionError as error:
+        raise Refused(name, "", Code.BAD_JSON, "expected fewer levels of nesting") from error
+
+
+def _check_dishes(name: str, lines: list[Line], menu: list[Dish]) -> None:
+    offered = {str(dish.external_id) for dish in menu}
+    for number, line in enumerate(lines):
+        for choice, dish in enumerate(line.dishes):
+            if str(dish.external_id) not in offered:
+                place = f"$[{number}].Dishes[{choice}]"
+                text = f"expected a dish of the menu, got {dish.external_id} {dish.name!r}"
+                raise Refused(name, place, Code.DISH_UNKNOWN, text)

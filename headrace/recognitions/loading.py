@@ -1,0 +1,262 @@
+"""The road of a dataset on one page: find → look up → read and check → transaction → account.
+
+Recognitions go in groups, and the files of a group are read, checked and stored by many threads.
+Every recognition that was found has exactly one outcome.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from typing import Protocol
+from uuid import UUID
+
+from headrace.recognitions import layout, photos
+from headrace.recognitions.database import Database, RowsRefused, Unavailable
+from headrace.recognitions.errors import Code, Refused, Reject, Stop
+from headrace.recognitions.layout import Folder, Recognition
+from headrace.recognitions.schema import Role
+from headrace.recognitions.storing import Storing
+from headrace.recognitions.transaction import STORE_FAILURES, Swept, Transactions
+
+AT_ONCE = 2  # groups: one is stored while another is committed
+_KNOWN = """
+SELECT recognition_id, role, object_key, sha256, bytes FROM {{recognition_photos}}
+WHERE tenant_id = :tenant AND recognition_id {among}"""
+
+
+class Outcome(StrEnum):
+    """What became of a recognition."""
+
+    LOADED = "loaded"  #: its photos and rows are there now
+    SKIPPED = "skipped"  #: it was there before, whole
+    MENDED = "mended"  #: its rows were there before, and a photo that was missing is there now
+    REJECTED = "rejected"  #: refused, and a reject says why
+    UNPROCESSED = "unprocessed"  #: the load stopped before; nothing of it was changed
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of all that was found. `stopped` says why the load ended early, if it did."""
+
+    found: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+    remarks: list[Reject] = field(default_factory=list)
+    stopped: Stop | None = None
+    interrupted: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the outcomes sum up to what was found."""
+        return self.outcomes.total() == self.found
+
+
+class Progress(Protocol):
+    """Is told of what is done."""
+
+    def moved(self, done: int) -> None:
+        """So many recognitions more have their outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A photo that a row names."""
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+Known = dict[int, dict[Role, Stored]]
+
+
+class Loading:
+    """One load of one dataset."""
+
+    def __init__(
+        self,
+        database: Database,
+        storing: Storing,
+        transactions: Transactions,
+        tenant: UUID,
+        progress: Progress,
+        *,
+        group_size: int,
+        force: bool,
+    ) -> None:
+        self._database = database
+        self._storing = storing
+        self._transactions = transactions
+        self._tenant = tenant
+        self._progress = progress
+        self._group_size = group_size
+        self._force = force
+        self._lock = threading.Lock()
+        self._halted = threading.Event()
+        self.account = Account()
+
+    def run(self, found: Sequence[Folder]) -> Account:
+        """Load the recognitions of these folders, and account for each."""
+        self.account.found = len(found)
+        groups = self._groups(self._unrepeated(found))
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="group") as pool:
+            running: set[Future[None]] = set()
+            try:
+                for group in groups:
+                    running.add(pool.submit(self._work, group))
+                    if len(running) >= AT_ONCE:
+                        running = _waited(running, FIRST_COMPLETED)
+                _waited(running, ALL_COMPLETED)
+            except KeyboardInterrupt:
+                self._halted.set()
+                self.account.interrupted = True
+        unended = len(found) - self.account.outcomes.total()
+        self._note(Outcome.UNPROCESSED, unended)
+        return self.account
+
+    def _unrepeated(self, found: Sequence[Folder]) -> Iterator[Folder]:
+        first: dict[int, Folder] = {}
+        for folder in found:
+            known = first.setdefault(folder.recognition_id, folder)
+            if known is folder:
+                yield folder
+            else:
+                text = f"{folder.recognition_id} was found before, in {known.name}"
+                self._reject(Reject(folder.name, "", Code.REPEATED, text))
+
+    def _groups(self, found: Iterator[Folder]) -> Iterator[list[Folder]]:
+        while not self._halted.is_set() and (group := list(islice(found, self._group_size))):
+            yield group
+
+    def _work(self, group: list[Folder]) -> None:
+        """One group; when storage or database fail, the whole load ends."""
+        if self._halted.is_set():
+            return
+        try:
+            known = {} if self._force else self._known(group)
+            self._look_after([one for one in group if one.recognition_id in known], known)
+            self._bring([one for one in group if one.recognition_id not in known])
+        except Exception as error:
+            self._halted.set()
+            with self._lock:
+                self.account.stopped = self.account.stopped or stop_of(error)
+
+    def _known(self, group: list[Folder]) -> Known:
+        listed = self._database.listed([one.recognition_id for one in group])
+        with self._database.transaction(self._tenant) as session:
+            statement = _KNOWN.format(among=self._database.among)
+            rows = session.rows(statement, listed=listed)
+        known: Known = {}
+        for number, role, key, sha256, size in rows:
+            known.setdefault(number, {})[Role(role)] = Stored(key, sha256, size)
+        return known
+
+    def _look_after(self, folders: list[Folder], known: Known) -> None:
+        """Those that are there stay as they are; photos that are missing are stored again."""
+        work = [(folder, known[folder.recognition_id]) for folder in folders]
+        for done in self._storing.each(self._looked_after, work):
+            if isinstance(done, Reject):
+                self._reject(done)
+            else:
+                self._note(done)
+
+    def _looked_after(self, work: tuple[Folder, dict[Role, Stored]]) -> Outcome | Reject:
+        folder, stored = work
+        missing = {
+            role: one for role, one in stored.items() if self._storing.size(one.key) != one.bytes
+        }
+        if not missing:
+            return Outcome.SKIPPED
+        try:
+            self._mend(layout.photo_paths(folder), missing)
+        except Refused as refused:
+            return refused.reject
+        return Outcome.MENDED
+
+    def _mend(self, found: dict[Role, layout.Named], missing: dict[Role, Stored]) -> None:
+        for role, stored in missing.items():
+            photo = photos.look_at(found[role].path, found[role].name)
+            if photo.sha256 != stored.sha256:
+                text = "its stored photo is missing, and the file is another one by now"
+                raise Refused(photo.name, "", Code.PHOTO_CHANGED, text)
+            self._storing.put(stored.key, photo)
+
+    def _bring(self, folders: list[Folder]) -> None:
+        read = self._storing.each(_read, folders)
+        self._load([one for one in read if isinstance(one, Recognition)])
+        for one in read:
+            if isinstance(one, Reject):
+                self._reject(one)
+
+    def _load(self, recognitions: list[Recognition]) -> None:
+        """In one transaction; what the database refuses is found by halves."""
+        if not recognitions:
+            return
+        try:
+            self._transactions.load(recognitions)
+        except Refused as refused:
+            self._load_without(recognitions, refused.reject)
+        except RowsRefused as refused:
+            if len(recognitions) > 1:
+                middle = len(recognitions) // 2
+                self._load(recognitions[:middle])
+                self._load(recognitions[middle:])
+            else:
+                (one,) = recognitions
+                self._reject(Reject(one.name, "", Code.ROW_REFUSED, str(refused)))
+        else:
+            self._note(Outcome.LOADED, len(recognitions))
+            with self._lock:
+                self.account.remarks += [text for one in recognitions for text in one.remarks]
+
+    def _load_without(self, recognitions: list[Recognition], reject: Reject) -> None:
+        """All but the one whose photo is not any more what was read."""
+        self._reject(reject)
+        names = {one.name: {photo.name for photo in one.photos.values()} for one in recognitions}
+        self._load([one for one in recognitions if reject.path not in names[one.name]])
+
+    def _note(self, outcome: Outcome, times: int = 1) -> None:
+        with self._lock:
+            self.account.outcomes[outcome] += times
+        self._progress.moved(times)
+
+    def _reject(self, reject: Reject) -> None:
+        with self._lock:
+            self.account.rejects.append(reject)
+        self._note(Outcome.REJECTED)
+
+
+def _waited(running: set[Future[None]], until: str) -> set[Future[None]]:
+    """Those that still run; what one has raised, which would be a defect of ours, is raised."""
+    done, rest = wait(running, return_when=until)
+    for one in done:
+        one.result()
+    return rest
+
+
+def _read(folder: Folder) -> Recognition | Reject:
+    try:
+        return layout.read(folder)
+    except Refused as refused:
+        return refused.reject
+
+
+def stop_of(error: Exception) -> Stop:
+    """Why a load ends, and what to do. Raises the error itself if it is none that is known."""
+    again = "; the same command again goes on where this one stopped"
+    match error:
+        case Stop():
+            return error
+        case Unavailable():
+            return Stop("database_unavailable", f"{error}{again}", 3)
+        case Swept():
+            return Stop("swept", f"{error}: raise HEADRACE_RECOGNITIONS_GRACE_SECONDS{again}", 3)
+        case RowsRefused():
+            return Stop("database_refused", f"the database refused a statement: {error}", 3)
+    if isinstance(error, STORE_FAILURES):
+        return Stop("storage_unavailable", f"the object store failed: {error}{again}", 3)
+    raise error

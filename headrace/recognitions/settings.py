@@ -1,0 +1,191 @@
+"""What the loader is told by its environment: where rows and photos go, and how hard it works."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from dotenv import dotenv_values
+
+from headrace.recognitions.errors import USAGE, Stop
+from headrace.recognitions.storing import FOLDER
+
+#: Whose recognitions they are where nobody says: a team that loads its own data alone.
+DEFAULT_TENANT = UUID("00000000-0000-4000-8000-000000000001")
+BUCKET = "recognitions"
+KINDS = ("local", "s3", "supabase")
+T = TypeVar("T", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Supabase:
+    """Storage of a Supabase project."""
+
+    url: str
+    key: str = field(repr=False)
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class S3:
+    """A bucket of S3, or of a server that speaks it at `endpoint`."""
+
+    bucket: str
+    endpoint: str
+    region: str
+    access_key: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A folder of this machine."""
+
+    root: Path
+
+
+Place = Local | S3 | Supabase
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a command needs. Times are seconds; the URL may hold a password."""
+
+    environment: str
+    database_url: str = field(repr=False)
+    role: str
+    tenant: UUID
+    place: Place
+    folder: str
+    source: Path | None
+    threads: int
+    group_size: int
+    attempts: int
+    factor: float
+    connections: int
+    grace: float
+
+
+def read(environ: Mapping[str, str], working: Path, *, production: bool) -> Settings:
+    """The settings of `.env.local` or `.env.production` in the working folder, and the environment.
+
+    What `.env.production` says wins over the environment, because it was asked for by its name; the
+    environment wins over `.env.local`. Raises Stop.
+    """
+    file = ".env.production" if production else ".env.local"
+    said = {name: value for name, value in dotenv_values(working / file).items() if value}
+    known = {**environ, **said} if production else {**said, **environ}
+    return _settings(_Environ(known, file), "production" if production else "local")
+
+
+def photos_of(environ: Mapping[str, str]) -> tuple[Place, str]:
+    """Where photos are, and their folder there, as the environment alone says. Raises Stop."""
+    known = _Environ(environ, ".env")
+    place = _place(known)
+    known.check()
+    return place, _folder(known)
+
+
+def tenant_of(text: str) -> UUID:
+    """A tenant's id. Raises Stop."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Stop("bad_setting", f"{text!r} is not the id of a tenant: a UUID", USAGE) from error
+
+
+class _Environ:
+    """Variables by name; those that are empty are not set. `file` is where a person sets them."""
+
+    def __init__(self, known: Mapping[str, str], file: str) -> None:
+        self._known = {name: value for name, value in known.items() if value}
+        self._file = file
+        self._missing: list[str] = []
+
+    def get(self, name: str, usual: str = "") -> str:
+        return self._known.get(name, usual)
+
+    def needed(self, name: str) -> str:
+        """The variable; one that is not set is told by `check`, with all others."""
+        if name not in self._known:
+            self._missing.append(name)
+        return self._known.get(name, "")
+
+    def number(self, name: str, kind: Callable[[str], T], usual: T, least: T) -> T:
+        """Raises Stop unless it is a number from `least`."""
+        text = self._known.get(name, str(usual))
+        try:
+            number = kind(text)
+        except ValueError:
+            number = least - 1
+        if not number >= least:
+            raise Stop("bad_setting", f"{name} is {text!r}; expected a number from {least}", USAGE)
+        return number
+
+    def check(self) -> None:
+        """Raises Stop where something that was needed is not set."""
+        if self._missing:
+            text = f"set {' and '.join(self._missing)} in {self._file} or in the environment"
+            raise Stop("setting_missing", text, USAGE)
+
+
+def _settings(environ: _Environ, environment: str) -> Settings:
+    place = _place(environ)
+    url = _database_url(environ, place)
+    environ.check()
+    source = environ.get("HEADRACE_RECOGNITIONS_SOURCE")
+    return Settings(
+        environment=environment,
+        database_url=url,
+        role=environ.get("HEADRACE_DB_ROLE", "headrace_app"),
+        tenant=tenant_of(environ.get("HEADRACE_RECOGNITIONS_TENANT", str(DEFAULT_TENANT))),
+        place=place,
+        folder=_folder(environ),
+        source=Path(source) if source else None,
+        threads=environ.number("HEADRACE_RECOGNITIONS_THREADS", int, 16, 1),
+        group_size=environ.number("HEADRACE_RECOGNITIONS_BATCH_SIZE", int, 100, 1),
+        attempts=environ.number("HEADRACE_RECOGNITIONS_ATTEMPTS", int, 3, 1),
+        factor=environ.number("HEADRACE_RECOGNITIONS_BACKOFF", float, 2.0, 1.0),
+        connections=environ.number("HEADRACE_RECOGNITIONS_CONNECTIONS", int, 10, 2),
+        grace=environ.number("HEADRACE_RECOGNITIONS_GRACE_SECONDS", float, 3600.0, 0.0),
+    )
+
+
+def _place(environ: _Environ) -> Place:
+    """Where photos go: as it is said, or Supabase if it is set up, or a local folder."""
+    supabase = environ.get("NEXT_PUBLIC_SUPABASE_URL")
+    kind = environ.get("HEADRACE_RECOGNITIONS_STORE", "supabase" if supabase else "local")
+    bucket = environ.get("HEADRACE_RECOGNITIONS_BUCKET", BUCKET)
+    match kind:
+        case "supabase":
+            url = environ.needed("NEXT_PUBLIC_SUPABASE_URL").rstrip("/")
+            return Supabase(url, environ.needed("SUPABASE_SERVICE_ROLE_KEY"), bucket)
+        case "s3":
+            return S3(
+                bucket,
+                endpoint=environ.get("HEADRACE_RECOGNITIONS_ENDPOINT"),
+                region=environ.get("AWS_REGION", "us-east-1"),
+                access_key=environ.needed("AWS_ACCESS_KEY_ID"),
+                secret=environ.needed("AWS_SECRET_ACCESS_KEY"),
+            )
+        case "local":
+            return Local(_home(environ) / "objects")
+    text = f"HEADRACE_RECOGNITIONS_STORE is {kind!r}; expected one of {', '.join(KINDS)}"
+    raise Stop("bad_setting", text, USAGE)
+
+
+def _database_url(environ: _Environ, place: Place) -> str:
+    """With photos elsewhere the database must be named; alone, it is the embedded one."""
+    if isinstance(place, Local):
+        return environ.get("DATABASE_URL", f"sqlite:///{_home(environ) / 'headrace.sqlite3'}")
+    return environ.needed("DATABASE_URL")
+
+
+def _home(environ: _Environ) -> Path:
+    return Path(environ.get("HEADRACE_HOME", ".headrace")).resolve()
+
+
+def _folder(environ: _Environ) -> str:
+    """The folder of the store that all tenants' photos are below."""
+    return environ.get("HEADRACE_RECOGNITIONS_FOLDER", FOLDER).strip("/")

@@ -1,0 +1,103 @@
+"""Photos on their way to the object store: many at once, tried again when that may help.
+
+An object's key is made of its tenant and of the digest of its bytes, so that it never changes, and
+storing it twice does nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+import stamina
+
+from headrace.recognitions import photos
+from headrace.recognitions.errors import Code, Refused
+from headrace.recognitions.measures import Measures
+from headrace.recognitions.photos import Photo
+from headrace.storage.base import Measured, ObjectStore, StoreUnavailable
+
+FOLDER = "recognitions"
+FIRST_WAIT, LONGEST_WAIT, JITTER = 0.2, 10.0, 0.2  # seconds
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Store(ObjectStore, Measured, Protocol):
+    """What photos need of an object store."""
+
+
+class Storing:
+    """A store, the threads that use it, and how often they try."""
+
+    def __init__(
+        self, store: Store, threads: int, attempts: int, factor: float, measures: Measures
+    ) -> None:
+        self.store = store
+        self._attempts = attempts
+        self._factor = factor
+        self._measures = measures
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="photo")
+
+    def put_all(self, found: Iterable[tuple[str, Photo]]) -> None:
+        """Store photos under their keys.
+
+        When one fails those that wait are not begun, and those on their way are waited for:
+        nothing is stored afterwards. Raises StoreUnavailable, StoreRefused, StoreFull, Refused.
+        """
+        self.each(lambda one: self.put(*one), found)
+
+    def put(self, key: str, photo: Photo) -> None:
+        """Store one photo. Raises what `put_all` raises."""
+        data = photos.read(photo.path, photo.name)
+        if photos.digest(data) != photo.sha256:
+            raise Refused(photo.name, "", Code.PHOTO_CHANGED, "it changed while it was loaded")
+        with self._measures.timed("storage_upload"):
+            self.patiently(lambda: self.store.put(key, [data]))
+        self._measures.count("images_processed")
+        self._measures.count("bytes_uploaded", len(data))
+
+    def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Do it with every item, by the threads. Raises what the first failure raised."""
+        futures = [self._pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            for future in futures:
+                if not future.cancelled():
+                    future.exception()
+            raise
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Do it, tried again while the store is unavailable."""
+        for attempt in stamina.retry_context(
+            on=StoreUnavailable,
+            attempts=self._attempts,
+            timeout=None,
+            wait_initial=FIRST_WAIT,
+            wait_max=LONGEST_WAIT,
+            wait_jitter=JITTER,
+            wait_exp_base=self._factor,
+        ):
+            with attempt:
+                return work()
+        raise AssertionError("a retry context ends by returning or raising")
+
+    def size(self, key: str) -> int | None:
+        """The stored object's bytes, or None."""
+        return self.patiently(lambda: self.store.size(key))
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self.patiently(lambda: self.store.delete(key))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
+
+
+def key_of(folder: str, tenant: UUID, sha256: str) -> str:
+    """The key of a photo; two digits of its digest keep folders small."""
+    return f"{folder}/{tenant}/{sha256[:2]}/{sha256}"

@@ -1,0 +1,150 @@
+"""Photos and rows of some recognitions, together or not at all.
+
+Prepare: intents are committed, photos stored, rows inserted in a transaction that stays open.
+Commit: that transaction runs the transforms, takes the intents back and commits. When anything
+fails the transaction rolls back and what was stored is removed (compensated), unless another row or
+intent names it. A kill leaves intents, which `sweeping` finds after a grace; an intent that was
+swept meanwhile fails the commit, so that no row ever names an object that is gone.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from headrace.recognitions import transforms
+from headrace.recognitions.database import Database, Session, Unavailable, check_tenant
+from headrace.recognitions.layout import Document, Recognition
+from headrace.recognitions.measures import Measures
+from headrace.recognitions.schema import (
+    CORRECT_DISHES,
+    DISH_CATALOG,
+    INTENTS,
+    RECOGNITION_FILES,
+    Intent,
+    Table,
+)
+from headrace.recognitions.storing import Storing, key_of
+from headrace.recognitions.sweeping import Sweeper
+from headrace.storage.base import StoreFull, StoreRefused, StoreUnavailable
+
+_FILE_COLUMNS = (
+    *("recognition_id", "role", "path", "recognized_on", "object_key", "sha256", "bytes"),
+    *("width", "height", "media_type", "batch_id"),
+)
+_DOCUMENT_COLUMNS = ("recognition_id", "path", "payload", "batch_id")
+_INTENT_COLUMNS = ("attempt_id", "object_key", "state", "batch_id")
+_TAKEN_BACK = """
+DELETE FROM {recognition_intents}
+WHERE tenant_id = :tenant AND attempt_id = :attempt AND state = 'put'"""
+#: Objects of photos that are about to be replaced by others.
+_REPLACED = """
+SELECT DISTINCT object_key FROM {{recognition_photos}}
+WHERE tenant_id = :tenant AND recognition_id {among}"""
+STORE_FAILURES = (StoreUnavailable, StoreRefused, StoreFull, OSError)
+
+
+class Swept(Exception):
+    """A sweeper took the transaction for dead; nothing of it was committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one load says of all that it brings. `folder` is that of the object store."""
+
+    tenant: UUID
+    batch_id: str
+    folder: str
+
+
+class Transactions:
+    """Makes transactions; threads may share it."""
+
+    def __init__(
+        self,
+        database: Database,
+        storing: Storing,
+        sweeper: Sweeper,
+        batch: Batch,
+        measures: Measures,
+    ) -> None:
+        self._database = database
+        self._storing = storing
+        self._sweeper = sweeper
+        self._batch = batch
+        self._measures = measures
+
+    def load(self, recognitions: Sequence[Recognition]) -> None:
+        """Bring these, whole. Raises Unavailable, Swept, Refused or what the store raised."""
+        attempt = uuid4()
+        try:
+            self._prepare(attempt, recognitions)
+            self._commit(attempt, recognitions)
+        except BaseException:
+            with suppress(Unavailable, *STORE_FAILURES):  # a later sweep does it
+                self._sweeper.undo(attempt)
+            raise
+
+    def _prepare(self, attempt: UUID, recognitions: Sequence[Recognition]) -> None:
+        photos = {
+            self._key(photo.sha256): photo
+            for recognition in recognitions
+            for photo in recognition.photos.values()
+        }
+        with self._database.transaction(self._batch.tenant) as session:
+            check_tenant(session, self._database, self._batch.tenant)
+            session.lock(exclusive=False)
+            session.fill(INTENTS, _INTENT_COLUMNS, self._intents(attempt, photos, Intent.PUT))
+        self._storing.put_all(photos.items())
+
+    def _commit(self, attempt: UUID, recognitions: Sequence[Recognition]) -> None:
+        ids = [one.recognition_id for one in recognitions]
+        kept = {self._key(photo.sha256) for one in recognitions for photo in one.photos.values()}
+        with self._database.transaction(self._batch.tenant) as session:
+            check_tenant(session, self._database, self._batch.tenant)
+            with self._measures.timed("db_bulk_copy"):
+                self._fill(session, recognitions)
+            # Looked up once the raw rows are ours: another load may just have changed them.
+            released = self._replaced(session, ids) - kept
+            transforms.run(session, self._database, ids)
+            if session.run(_TAKEN_BACK, attempt=attempt) != len(kept):
+                raise Swept("the grace of the sweeper is shorter than this transaction took")
+            intents = self._intents(attempt, released, Intent.RELEASE)
+            session.fill(INTENTS, _INTENT_COLUMNS, intents)
+        self._measures.count("recognitions_processed", len(ids))
+
+    def _replaced(self, session: Session, ids: list[int]) -> set[str]:
+        listed = self._database.listed(ids)
+        found = session.rows(_REPLACED.format(among=self._database.among), listed=listed)
+        return {key for (key,) in found}
+
+    def _fill(self, session: Session, recognitions: Sequence[Recognition]) -> None:
+        files = (row for one in recognitions for row in self._file_rows(one))
+        session.fill(RECOGNITION_FILES, _FILE_COLUMNS, files)
+        menus = ((one.recognition_id, one.menu) for one in recognitions)
+        self._fill_documents(session, DISH_CATALOG, menus)
+        checks = ((one.recognition_id, one.check) for one in recognitions)
+        self._fill_documents(session, CORRECT_DISHES, checks)
+
+    def _fill_documents(
+        self, session: Session, table: Table, found: Iterable[tuple[int, Document]]
+    ) -> None:
+        rows = ((number, one.name, one.text, self._batch.batch_id) for number, one in found)
+        session.fill(table, _DOCUMENT_COLUMNS, rows)
+
+    def _file_rows(self, one: Recognition) -> Iterator[Sequence[object]]:
+        for role, photo in one.photos.items():
+            yield (
+                *(one.recognition_id, role.value, photo.name, one.recognized_on),
+                *(self._key(photo.sha256), photo.sha256, photo.bytes),
+                *(photo.width, photo.height, photo.media_type, self._batch.batch_id),
+            )
+
+    def _intents(
+        self, attempt: UUID, keys: Iterable[str], state: Intent
+    ) -> Iterator[Sequence[object]]:
+        for key in keys:
+            yield attempt, key, state.value, self._batch.batch_id
+
+    def _key(self, sha256: str) -> str:
+        return key_of(self._batch.folder, self._batch.tenant, sha256)

@@ -1,0 +1,319 @@
+"""What fails is undone, tried again where that helps, and never takes a photo that a row names."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from headrace.recognitions import assembly, layout, settings
+from headrace.recognitions.transaction import Swept
+from headrace.storage.base import StoreUnavailable
+from headrace.storage.local import LocalStore
+from tests import recognitions, stores
+from tests.recognitions import DEFAULT_TENANT, FIRST_ID, SHAPES, World, make, outcomes
+from tests.service import ROOT
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return make(tmp_path / "dataset", 4)
+
+
+@pytest.fixture(params=SHAPES)
+def world(request, tmp_path):
+    server = None if request.param == "sqlite" else request.getfixturevalue("postgresql_server")
+    with recognitions.world(tmp_path, request.param, server) as made:
+        yield made
+
+
+@pytest.fixture
+def embedded(tmp_path):
+    with recognitions.world(tmp_path, "sqlite", None) as made:
+        yield made
+
+
+@pytest.fixture
+def supabase(tmp_path, postgresql_server):
+    """A project of Supabase, whose storage is the double."""
+    with (
+        stores.Supabase().serving() as double,
+        recognitions.world(tmp_path, "supabase", postgresql_server, **double.environment) as made,
+    ):
+        yield made, double
+
+
+def test_a_store_that_fails_twice_is_tried_a_third_time(supabase, dataset):
+    made, double = supabase
+    double.failing = 2
+    told = made.load(dataset)
+    assert outcomes(told) == {"loaded": 4}
+    assert len(made.objects()) == 8
+
+
+def test_a_store_that_goes_on_failing_ends_the_load_and_the_next_one_brings_all(supabase, dataset):
+    made, double = supabase
+    made.load(dataset, "--limit", 1)
+    before = made.rows()
+    double.patience, double.failing = 4, 10**6  # it fails in the middle of the group
+    told = made.load(dataset)
+    assert (outcomes(told), told["exit_code"]) == ({"skipped": 1, "unprocessed": 3}, 3)
+    assert told["error"]["code"] == "storage_unavailable"
+    double.failing = 0
+    left = made.rows()
+    assert len(left.pop("recognition_intents")) == 6  # nothing could be removed: they remember
+    assert {**left, "recognition_intents": []} == before
+    assert outcomes(made.load(dataset)) == {"skipped": 1, "loaded": 3}
+    assert made.tell("sweep", HEADRACE_RECOGNITIONS_GRACE_SECONDS="0")["objects"]["orphans"] == 0
+    assert (len(made.objects()), "recognition_intents" in made.counts()) == (8, False)
+
+
+def test_photos_of_a_transaction_that_fails_are_removed(world, dataset):
+    """The database refuses two of the recognitions, and takes the others."""
+    if world.shape == "sqlite":
+        world.ask(
+            "CREATE TRIGGER picky BEFORE INSERT ON recognition_checks"
+            f" WHEN NEW.recognition_id % 2 = {FIRST_ID % 2}"
+            " BEGIN SELECT RAISE(ABORT, 'not that one'); END"
+        )
+    else:
+        check = f"CHECK (recognition_id %% 2 <> {FIRST_ID % 2})".replace("%%", "%")
+        world.ask(f"ALTER TABLE {{recognition_checks}} ADD CONSTRAINT picky {check}")
+    told = world.load(dataset)
+    assert (outcomes(told), told["exit_code"]) == ({"loaded": 2, "rejected": 2}, 1)
+    assert {(one["path"], one["code"]) for one in told["rejects"]} == {
+        (f"RRS/export_1/recognition_{number}", "row_refused") for number in (FIRST_ID, FIRST_ID + 2)
+    }
+    assert "not that one" not in json.dumps(told)  # a database's own words are its own
+    assert len(world.objects()) == 4
+    assert "recognition_intents" not in world.counts()
+
+
+def test_a_photo_that_changes_while_it_is_loaded_is_a_reject(embedded, dataset):
+    """Its second reading finds other bytes than the first."""
+    photo = dataset.photo(FIRST_ID, "Main")
+    with parts_of(embedded) as parts:
+        read = [layout.read(folder) for folder in layout.folders(dataset.path)]
+        photo.write_bytes(recognitions.jpeg("changed"))
+        with pytest.raises(layout.Refused, match="photo_changed"):
+            parts.transactions("one").load(read)
+    assert (embedded.counts(), embedded.objects()) == ({}, {})
+
+
+def parts_of(made: World, **environment: str):
+    """What the command is made of."""
+    found = settings.read({**made.environment, **environment}, made.home, production=False)
+    return assembly.assembled(found)
+
+
+def test_an_object_that_another_transaction_awaits_is_not_removed(world):
+    key = f"recognitions/{DEFAULT_TENANT}/ab/shared"
+    first, second = uuid4(), uuid4()
+    with parts_of(world) as parts:
+        for attempt in (first, second):
+            intend(world, attempt, key)
+        parts.storing.store.put(key, [b"a photo"])
+        assert parts.sweeper.undo(first) == 0
+        assert world.objects().keys() == {key}
+        assert parts.sweeper.undo(second) == 1
+    assert (world.objects(), world.counts()) == ({}, {})
+
+
+def intend(made_in: World, attempt, key: str, age: timedelta = timedelta()) -> None:
+    tenant, spelled = made_in.tenant, str
+    if made_in.shape == "sqlite":
+        made = f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-{age.total_seconds()} seconds')"
+        tenant, spelled = made_in.tenant.hex, lambda one: one.hex
+    else:
+        made = f"CURRENT_TIMESTAMP - interval '{age.total_seconds()} seconds'"
+    made_in.ask(
+        "INSERT INTO {recognition_intents}"
+        " (tenant_id, attempt_id, object_key, state, batch_id, created_at)"
+        f" VALUES ('{tenant}', '{spelled(attempt)}', '{key}', 'put', 'a', {made})"
+    )
+
+
+def test_what_a_kill_left_goes_after_the_grace_and_not_before(world, dataset):
+    world.load(dataset)
+    whole = world.state()
+    folder = f"recognitions/{DEFAULT_TENANT}/ab"
+    named = next(iter(world.objects()))
+    intend(world, uuid4(), f"{folder}/old", timedelta(hours=2))
+    intend(world, uuid4(), named, timedelta(hours=2))  # a row names it by now
+    intend(world, uuid4(), f"{folder}/young", timedelta(minutes=30))
+    store = LocalStore(world.home / "objects")
+    for name in ("old", "young"):
+        store.put(f"{folder}/{name}", [b"left"])
+    assert outcomes(world.load(dataset)) == {"skipped": 4}
+    assert world.objects().keys() - whole[1].keys() == {f"{folder}/young"}
+    assert world.counts()["recognition_intents"] == 1
+    assert world.tell("sweep")["objects"] == {"settled": 0, "orphans": 0}
+    told = world.tell("sweep", HEADRACE_RECOGNITIONS_GRACE_SECONDS="60")
+    assert told["objects"] == {"settled": 1, "orphans": 0}
+    assert world.state() == whole
+
+
+def test_objects_that_nothing_names_are_found_by_looking(world, dataset):
+    """As after a database was set back to an older state."""
+    world.load(dataset)
+    whole = world.state()
+    place = world.home / "objects" / "recognitions" / str(DEFAULT_TENANT) / "ab" / "orphan"
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"left")
+    os.utime(place, (0, 0))
+    assert world.tell("sweep")["objects"] == {"settled": 0, "orphans": 1}
+    assert world.state() == whole
+
+
+class SweptMeanwhile(LocalStore):
+    """A local store; when the last photo is put, a sweeper with no patience comes by."""
+
+    def __init__(self, root, sweep, last: int) -> None:
+        super().__init__(root)
+        self._sweep = sweep
+        self._left = last
+
+    def put(self, key, blocks):
+        size = super().put(key, blocks)
+        self._left -= 1
+        if not self._left:
+            self._sweep()
+        return size
+
+
+def test_a_transaction_that_was_taken_for_dead_commits_nothing(world, dataset):
+    with (
+        parts_of(world) as parts,
+        parts_of(world, HEADRACE_RECOGNITIONS_GRACE_SECONDS="0") as hasty,
+    ):
+        slow = SweptMeanwhile(world.home / "objects", hasty.sweeper.settle, 8)
+        parts.storing.store = slow
+        read = [layout.read(folder) for folder in layout.folders(dataset.path)]
+        with pytest.raises(Swept):
+            parts.transactions("one").load(read)
+    assert (world.counts(), world.objects()) == ({}, {})
+
+
+class Breaking(LocalStore):
+    """A local store that is away from one put on."""
+
+    def __init__(self, root, left: int) -> None:
+        super().__init__(root)
+        self.left = left
+
+    def put(self, key, blocks):
+        self.left -= 1
+        if self.left < 0:
+            raise StoreUnavailable("away")
+        return super().put(key, blocks)
+
+
+def test_what_was_stored_before_the_store_went_is_removed(world, dataset):
+    with parts_of(world) as parts:
+        parts.storing.store = Breaking(world.home / "objects", 5)
+        read = [layout.read(folder) for folder in layout.folders(dataset.path)]
+        with pytest.raises(StoreUnavailable):
+            parts.transactions("one").load(read)
+    assert (world.counts(), world.objects()) == ({}, {})
+
+
+def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_server):
+    """Photos of one would look like orphans to the other."""
+    with (
+        recognitions.world(tmp_path, "supabase", postgresql_server) as mine,
+        recognitions.world(tmp_path, "supabase", postgresql_server) as theirs,
+    ):
+        mine.load(dataset)
+        before = mine.state()
+        told = theirs.load(dataset)
+        assert (told["error"]["code"], told["exit_code"]) == ("store_of_another", 2)
+        told = theirs.load(dataset, HEADRACE_RECOGNITIONS_FOLDER="theirs")
+        assert outcomes(told) == {"loaded": 4}
+        assert mine.state() == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "named"),
+    [
+        (
+            {"NEXT_PUBLIC_SUPABASE_URL": "http://x"},
+            "setting_missing",
+            ["SUPABASE_SERVICE_ROLE_KEY and DATABASE_URL", ".env.local"],
+        ),
+        ({"HEADRACE_RECOGNITIONS_STORE": "s3"}, "setting_missing", ["AWS_ACCESS_KEY_ID"]),
+        ({"HEADRACE_RECOGNITIONS_STORE": "ftp"}, "bad_setting", ["local, s3, supabase"]),
+        ({"HEADRACE_RECOGNITIONS_THREADS": "0"}, "bad_setting", ["THREADS", "from 1"]),
+        ({"HEADRACE_RECOGNITIONS_TENANT": "me"}, "bad_setting", ["'me'", "UUID"]),
+        ({"DATABASE_URL": "mysql://root@x/y"}, "database_unsupported", ["postgresql://"]),
+    ],
+)
+def test_a_setting_that_is_missing_or_wrong_is_named(
+    tmp_path, dataset, monkeypatch, environment, code, named
+):
+    monkeypatch.chdir(tmp_path)
+    made = World(tmp_path, "sqlite", "", environment)
+    told = made.load(dataset)
+    assert (told["error"]["code"], told["exit_code"]) == (code, 2)
+    assert [text for text in named if text not in told["error"]["message"]] == []
+
+
+def test_a_database_that_is_not_there_is_exit_code_3(tmp_path, dataset):
+    address = f"postgresql://nobody@127.0.0.1:{stores.free_port()}/none"
+    for url in (address, f"sqlite:///{tmp_path}/none.sqlite3"):
+        told = World(tmp_path, "sqlite", url, {}).load(dataset)
+        assert (told["error"]["code"], told["exit_code"]) == ("database_unavailable", 3)
+
+
+def test_the_file_that_is_asked_for_says_where_to(tmp_path):
+    """`.env.production` wins over the environment, the environment over `.env.local`."""
+    (tmp_path / ".env.production").write_text('DATABASE_URL="postgresql://production/x"\n')
+    (tmp_path / ".env.local").write_text("DATABASE_URL=postgresql://file/x\n")
+    around = {"DATABASE_URL": "postgresql://around/x"}
+    for environ, production, url in (
+        (around, True, "postgresql://production/x"),
+        (around, False, "postgresql://around/x"),
+        ({}, False, "postgresql://file/x"),
+    ):
+        found = settings.read(environ, tmp_path, production=production)
+        assert found.database_url == url
+    assert "around" not in repr(found)  # it may hold a password
+
+
+def test_the_documented_scripts_do_the_same(embedded, dataset):
+    def run(script: str, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, ROOT / "scripts" / "ingest" / script, *arguments],
+            cwd=embedded.home,
+            env={**os.environ, **embedded.environment},
+            capture_output=True,
+            text=True,
+        )
+
+    moved = dataset.path.rename(embedded.home / "RRS_Dataset")
+    old = run("ingest_recognitions.py", "--limit", "1")
+    assert old.returncode == 0, old.stderr
+    assert "Deprecated" in old.stderr
+    new = run("cli.py", "load", "--limit", "2", "--verbose")
+    assert (new.returncode, "loaded 1, skipped 1" in new.stderr) == (0, True), new.stderr
+    assert run("cli.py", "load-qwen").returncode == 1  # two of the four are not loaded
+    assert run("cli.py", "status").returncode == 0
+    assert moved.is_dir()
+    for text in DOCUMENTED:
+        assert text in new.stderr
+
+
+DOCUMENTED = [
+    "[INFO] Loading dataset from",
+    "[INFO] Environment: LOCAL",
+    "[INFO] Config: threads=16, batch_size=100, retry=3",
+    "Performance Metrics:",
+    "Total execution time:",
+    "  recognitions_processed: 1 (",
+    "  images_processed: 2 (",
+    "  bytes_uploaded: ",
+    "  storage_upload: 2 ops, avg ",
+    "  db_bulk_copy: 1 ops, avg ",
+]

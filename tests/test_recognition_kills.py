@@ -1,0 +1,93 @@
+"""A loader that is killed at any instant, and run again, ends where an undisturbed one does."""
+
+import random
+import time
+from contextlib import contextmanager, nullcontext
+
+import pytest
+
+from tests import recognitions, sizes, stores
+from tests.recognitions import Dataset, World, make
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(sizes.of(5400, 300))]
+COUNT, KILLS = sizes.of(2000, 60), sizes.of(20, 5)
+SMALL = {"HEADRACE_RECOGNITIONS_BATCH_SIZE": str(sizes.of(50, 4))}  # many transactions to kill
+PLACES = [("sqlite", "local"), ("postgresql", "s3"), ("supabase", "supabase")]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("kills") / "dataset", COUNT)
+
+
+@pytest.fixture(params=PLACES, ids="+".join)
+def worlds(request, tmp_path):
+    """Two worlds of one kind: one for the undisturbed run, one for the killed."""
+    shape, kind = request.param
+    server = None if shape == "sqlite" else request.getfixturevalue("postgresql_server")
+    (tmp_path / "calm").mkdir()
+    (tmp_path / "killed").mkdir()
+    with (
+        _place(kind) as calm_place,
+        _place(kind) as killed_place,
+        recognitions.world(tmp_path / "calm", shape, server, **SMALL, **calm_place) as calm,
+        recognitions.world(tmp_path / "killed", shape, server, **SMALL, **killed_place) as killed,
+    ):
+        yield calm, killed
+
+
+def _place(kind: str):
+    if kind == "supabase":
+        return _supabase()
+    return stores.s3() if kind == "s3" else nullcontext({})
+
+
+@contextmanager
+def _supabase():
+    with stores.Supabase().serving() as double:
+        yield double.environment
+
+
+def test_a_load_that_is_killed_ends_as_an_undisturbed_one(worlds, dataset, record_property):
+    calm, killed = worlds
+    began = time.monotonic()
+    assert calm.load(dataset)["outcomes"]["loaded"] == COUNT
+    work = time.monotonic() - began
+    chance = random.Random(time.time_ns())
+    kills = 0
+    while kills < KILLS:
+        left = 1 - killed.counts().get("recognitions", 0) / COUNT
+        more = () if left else ("--force",)  # once all is there it is loaded anew, and killed
+        kills += _kill(killed, dataset, chance.uniform(0, work * (left or 1)), *more)
+        _check_nothing_dangles(killed)
+    told = killed.load(dataset)
+    assert told["exit_code"] == 0
+    assert sum(told["outcomes"].values()) == COUNT
+    killed.tell("sweep", HEADRACE_RECOGNITIONS_GRACE_SECONDS="0")
+    assert killed.state() == calm.state()
+    record_property("figure", f"recognitions: {kills} kills of {COUNT} on {killed.shape}")
+
+
+def _kill(world: World, dataset: Dataset, after: float, *more: str) -> bool:
+    """Start a load and kill it so many seconds after it has begun; whether it was still alive."""
+    process = world.start("load", "--source", dataset.path, *more)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if b"Config:" in line:
+            break
+    time.sleep(after)
+    process.kill()
+    process.communicate(timeout=60)
+    return process.returncode == -9
+
+
+def _check_nothing_dangles(world: World) -> None:
+    """Every row has its photo, every recognition all that belongs to it."""
+    named = {key for (key,) in world.ask("SELECT object_key FROM {recognition_photos}")}
+    assert named <= set(world.objects())
+    counts = world.counts()
+    whole = counts.get("recognitions", 0)
+    assert [
+        counts.get(table, 0)
+        for table in ("recognition_photos", "recognition_checks", "raw_dish_catalog")
+    ] == [2 * whole, whole, whole]
