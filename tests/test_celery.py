@@ -19,6 +19,8 @@ from tests.service import Merchant, Service
 from tests.shop import ask, customer, order
 from tests.test_metrics import wait_for_figures
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"HEADRACE_LEASE_SECONDS": "2", "HEADRACE_SWEEP_SECONDS": "1"}
 
 

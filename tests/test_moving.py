@@ -19,6 +19,8 @@ from tests.conftest import DIALECTS, server_of
 from tests.exports import Exporter
 from tests.shop import product
 
+pytestmark = pytest.mark.slow
+
 ROWS = int(os.environ.get("HEADRACE_MOVE_ROWS", 2_000))  # of each record type
 # What the command has told when it is killed, a moment later: once in its first half, and twice in
 # its second, the last time between the files of a tenant.

@@ -16,6 +16,8 @@ from tests import service, tables
 from tests.conftest import DIALECTS, server_of
 from tests.service import Merchant, Service
 
+pytestmark = pytest.mark.slow
+
 COUNTS = {"customers": 528, "products": 3489, "orders": 834, "order_items": 21098}
 LINE_TOTAL = Decimal("299102.391")
 

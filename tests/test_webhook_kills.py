@@ -16,6 +16,8 @@ from tests.road import ndjson
 from tests.service import Service
 from tests.shop import ask, customer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "HEADRACE_LEASE_SECONDS": "4",
     "HEADRACE_SWEEP_SECONDS": "1",
