@@ -13,8 +13,9 @@ from headrace.recognitions import assembly, layout, settings
 from headrace.recognitions.transaction import Swept
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognitions, stores
-from tests.recognitions import DEFAULT_TENANT, FIRST_ID, SHAPES, World, make, outcomes
+from tests import recognition_sets, recognitions, stores
+from tests.recognition_sets import FIRST_ID, make
+from tests.recognitions import DEFAULT_TENANT, SHAPES, World, outcomes
 from tests.service import ROOT
 
 
@@ -97,7 +98,7 @@ def test_a_photo_that_changes_while_it_is_loaded_is_a_reject(embedded, dataset):
     photo = dataset.photo(FIRST_ID, "Main")
     with parts_of(embedded) as parts:
         read = [layout.read(folder) for folder in layout.folders(dataset.path)]
-        photo.write_bytes(recognitions.jpeg("changed"))
+        photo.write_bytes(recognition_sets.jpeg("changed"))
         with pytest.raises(layout.Refused, match="photo_changed"):
             parts.transactions("one").load(read)
     assert (embedded.counts(), embedded.objects()) == ({}, {})

@@ -7,7 +7,8 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from tests import recognitions, sizes, stores
-from tests.recognitions import Dataset, World, make
+from tests.recognition_sets import Dataset, make
+from tests.recognitions import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(sizes.of(5400, 300))]
 COUNT, KILLS = sizes.of(2000, 60), sizes.of(20, 5)

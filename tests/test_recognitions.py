@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 
 from headrace.recognitions import database, transforms
-from tests import recognitions
-from tests.recognitions import FIRST_ID, SHAPES, annotation, make, outcomes, photo_path
+from tests import recognition_sets, recognitions
+from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
+from tests.recognitions import SHAPES, outcomes
 
 
 @pytest.fixture(params=SHAPES)
@@ -35,14 +36,14 @@ def dataset(tmp_path):
     return make(tmp_path / "dataset", 5)
 
 
-def sample_lines(sample: recognitions.Dataset) -> int:
+def sample_lines(sample: recognition_sets.Dataset) -> int:
     """Lines of all checks, counted in the files."""
     files = sample.path.rglob("*_correct_dishes.json")
     return sum(len(json.loads(path.read_text())) for path in files)
 
 
 def test_the_sample_is_loaded_once_and_mended_where_an_object_is_gone(world, shared_data):
-    sample = recognitions.Dataset(shared_data / "recognitions")
+    sample = recognition_sets.Dataset(shared_data / "recognitions")
     assert outcomes(world.load(sample)) == {"loaded": 8}
     first = world.state()
     assert world.counts() == {
@@ -101,7 +102,7 @@ def test_rows_say_what_the_files_say(world, dataset):
 def test_the_samples_annotations_are_56_detections_and_the_batches_can_be_taken_back(
     world, shared_data
 ):
-    sample = recognitions.Dataset(shared_data / "recognitions")
+    sample = recognition_sets.Dataset(shared_data / "recognitions")
     world.load(sample, "--batch-id", "trays")
     file = sample.path / "qwen_annotations.json"
     told = world.tell("load-qwen", "--file", file, "--batch-id", "model")
@@ -155,7 +156,7 @@ def test_a_forced_load_brings_what_has_changed_and_its_old_photo_goes(world, dat
     world.load(dataset)
     before = world.objects()
     photo = dataset.photo(FIRST_ID, "Main")
-    photo.write_bytes(recognitions.jpeg("another"))
+    photo.write_bytes(recognition_sets.jpeg("another"))
     dataset.check(FIRST_ID).write_text("[]")
     assert outcomes(world.load(dataset)) == {"skipped": 5}
     assert outcomes(world.load(dataset, "--force")) == {"loaded": 5}
@@ -276,9 +277,9 @@ def _bomb() -> bytes:
 FAULTS = [
     (_photo(b"GIF89a not at all"), "not_a_photo", ""),
     (_photo(b""), "not_a_photo", ""),
-    (_photo(recognitions.jpeg("cut")[:-2000]), "photo_truncated", ""),
-    (_photo(recognitions.jpeg("cut", kind="PNG")[:-20]), "photo_truncated", ""),
-    (_photo(recognitions.jpeg("cut", kind="WEBP")[:-20]), "photo_truncated", ""),
+    (_photo(recognition_sets.jpeg("cut")[:-2000]), "photo_truncated", ""),
+    (_photo(recognition_sets.jpeg("cut", kind="PNG")[:-20]), "photo_truncated", ""),
+    (_photo(recognition_sets.jpeg("cut", kind="WEBP")[:-20]), "photo_truncated", ""),
     (_photo(_bomb()), "photo_too_large", ""),
     (
         _check('[{"Count": 1, "Dishes": [{"Name": "?", "ExternalId": "9"}]}]'),
@@ -311,7 +312,7 @@ def test_layouts_vary(embedded, tmp_path):
     for path in [*folder.glob("photos/*"), *folder.glob("*.json")]:
         path.rename(folder / BARE[path.name.rpartition("_")[2]])
     (folder / "photos").rmdir()
-    (folder / "Qualifying.png").write_bytes(recognitions.jpeg("png", kind="PNG"))
+    (folder / "Qualifying.png").write_bytes(recognition_sets.jpeg("png", kind="PNG"))
     (folder / "AM.json").write_text('\ufeff[{"ExternalId": 7, "Name": "soup", "Price": 1}]')
     (folder / "CD.json").write_text('[{"Count":2,"Dishes":[{"Name":"soup","ExternalId":7}]}]')
     (folder / ".DS_Store").write_bytes(b"x")
@@ -354,7 +355,7 @@ def test_a_photo_that_is_gone_on_both_sides_is_told(embedded, dataset):
     digest = hashlib.sha256(lost.read_bytes()).hexdigest()
     (key,) = (key for key in embedded.objects() if key.endswith(digest))
     (embedded.home / "objects" / key).unlink()
-    lost.write_bytes(recognitions.jpeg("another"))
+    lost.write_bytes(recognition_sets.jpeg("another"))
     told = embedded.load(dataset)
     assert outcomes(told) == {"skipped": 4, "rejected": 1}
     assert [(one["code"], one["path"]) for one in told["rejects"]] == [
