@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import assembly, layout, settings
+from headrace.recognitions import assembly, layout, photos, settings
 from headrace.recognitions.transaction import Swept
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
@@ -96,6 +96,8 @@ def test_photos_of_a_transaction_that_fails_are_removed(world, dataset):
 def test_a_photo_that_changes_while_it_is_loaded_is_a_reject(embedded, dataset):
     """Its second reading finds other bytes than the first."""
     photo = dataset.photo(FIRST_ID, "Main")
+    photo.write_bytes(recognition_sets.jpeg("large", 3200, 2400))
+    assert photo.stat().st_size > photos.KEPT_BYTES
     with parts_of(embedded) as parts:
         read = [layout.read(folder) for folder in layout.folders(dataset.path)]
         photo.write_bytes(recognition_sets.jpeg("changed"))

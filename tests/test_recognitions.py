@@ -1,5 +1,6 @@
 """Loading recognitions: photos and rows together, once, and every one accounted for."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -440,6 +441,31 @@ def test_a_tenants_recognitions_are_its_own(world, dataset):
     assert set(world.objects(other).values()) == set(mine[1].values())
     world.tell("reset", "--batch-id", told["batch_id"], "--confirm", "--tenant", other)
     assert world.state() == mine
+
+
+def test_another_tenants_rows_are_not_even_seen(tmp_path, dataset, postgresql_server):
+    """In our own database the loader works under the policies, whoever it connects as."""
+    with recognitions.world(tmp_path, "postgresql", postgresql_server) as world:
+        world.load(dataset)
+        counted = "SELECT count(*) FROM {recognitions}"
+        with contextlib.closing(database.opened(world.url, 2, "headrace_app")) as opened:
+            for tenant, rows in ((world.tenant, 5), (uuid4(), 0)):
+                with opened.transaction(tenant) as session:
+                    assert session.rows(counted) == [(rows,)]
+                    assert session.run("UPDATE {recognitions} SET batch_id = 'x'") == rows
+            with pytest.raises(database.RowsRefused), opened.transaction(uuid4()) as session:
+                session.run(
+                    "INSERT INTO {recognitions} (tenant_id, recognition_id, batch_id)"
+                    f" VALUES ('{world.tenant}', 1, 'x')"
+                )
+
+
+@pytest.mark.parametrize("state", ["suspended", "read_only"])
+def test_a_tenant_that_may_not_write_gets_nothing(embedded, dataset, state):
+    embedded.ask(f"UPDATE tenants SET state = '{state}'")
+    told = embedded.load(dataset)
+    assert (told["error"]["code"], told["exit_code"]) == ("tenant_closed", 2)
+    assert (embedded.counts(), embedded.objects()) == ({}, {})
 
 
 def test_status_tells_what_is_there_and_what_to_do(world, dataset):
