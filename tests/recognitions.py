@@ -29,6 +29,7 @@ from tests.service import ROOT
 
 (MIGRATION,) = (ROOT / "supabase" / "migrations").glob("*.sql")
 SHAPES = ("sqlite", "postgresql", "supabase")
+SPELLINGS = ("sqlite", "supabase")  #: one of each kind of SQL
 VARYING = {"batch_id", "loaded_at", "created_at"}  # from load to load
 BOOKKEEPING = {"recognition_stores"}
 
@@ -63,7 +64,7 @@ class World:
     def start(self, *arguments: object) -> subprocess.Popen:
         """The command as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "headrace", "recognitions", *map(str, arguments)],
+            [sys.executable, ROOT / "scripts" / "ingest" / "cli.py", *map(str, arguments)],
             env={**os.environ, **self.environment},
             cwd=self.home,
             stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
 from tests import recognition_sets, recognitions, stores
 from tests.recognition_sets import FIRST_ID, make
-from tests.recognitions import DEFAULT_TENANT, SHAPES, World, outcomes
+from tests.recognitions import DEFAULT_TENANT, SPELLINGS, World, outcomes
 from tests.service import ROOT
 
 
@@ -24,7 +24,7 @@ def dataset(tmp_path):
     return make(tmp_path / "dataset", 4)
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=SPELLINGS)
 def world(request, tmp_path):
     server = None if request.param == "sqlite" else request.getfixturevalue("postgresql_server")
     with recognitions.world(tmp_path, request.param, server) as made:

@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
+import signal
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +16,18 @@ import pytest
 from headrace.recognitions import database, transforms
 from tests import recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
-from tests.recognitions import SHAPES, outcomes
+from tests.recognitions import SHAPES, SPELLINGS, outcomes
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=SPELLINGS)
 def world(request, tmp_path):
-    """A database of each shape, photos in a local folder."""
+    """A database of each kind, photos in a local folder."""
     server = None if request.param == "sqlite" else request.getfixturevalue("postgresql_server")
     with recognitions.world(tmp_path, request.param, server) as made:
         yield made
+
+
+in_every_shape = pytest.mark.parametrize("world", SHAPES, indirect=True)
 
 
 @pytest.fixture
@@ -43,6 +48,7 @@ def sample_lines(sample: recognition_sets.Dataset) -> int:
     return sum(len(json.loads(path.read_text())) for path in files)
 
 
+@in_every_shape
 def test_the_sample_is_loaded_once_and_mended_where_an_object_is_gone(world, shared_data):
     sample = recognition_sets.Dataset(shared_data / "recognitions")
     assert outcomes(world.load(sample)) == {"loaded": 8}
@@ -170,6 +176,7 @@ def test_a_forced_load_brings_what_has_changed_and_its_old_photo_goes(world, dat
     ) == [(0,)]
 
 
+@in_every_shape
 def test_what_is_loaded_twice_at_once_is_there_once(world, dataset):
     """Two loaders of the same set, side by side: neither removes what the other has stored."""
     told = list(
@@ -430,6 +437,7 @@ def test_transforms_of_a_batch_change_nothing_when_they_are_repeated(world, data
     assert world.counts()["recognition_detections"] > 10
 
 
+@in_every_shape
 def test_a_tenants_recognitions_are_its_own(world, dataset):
     other = uuid4()
     world.add_tenant(other)
@@ -468,6 +476,7 @@ def test_a_tenant_that_may_not_write_gets_nothing(embedded, dataset, state):
     assert (embedded.counts(), embedded.objects()) == ({}, {})
 
 
+@in_every_shape
 def test_status_tells_what_is_there_and_what_to_do(world, dataset):
     world.load(dataset)
     told = world.tell("status")
@@ -483,3 +492,33 @@ def test_status_tells_what_is_there_and_what_to_do(world, dataset):
     assert "migrat" in wrong["remedy"]
     refused = world.load(dataset)
     assert (refused["error"]["code"], refused["exit_code"]) == ("schema_missing", 2)
+
+
+def test_a_folder_without_a_recognition_is_told(embedded, tmp_path):
+    (tmp_path / "empty" / "photos").mkdir(parents=True)
+    told = embedded.tell("load", "--source", tmp_path / "empty")
+    assert (told["error"]["code"], told["exit_code"]) == ("source_empty", 2)
+    told = embedded.tell("load", "--source", tmp_path / "none")
+    assert (told["error"]["code"], told["exit_code"]) == ("source_missing", 2)
+
+
+def test_a_name_that_is_no_text_is_told_as_far_as_it_is(world, dataset):
+    folder = dataset.folder(FIRST_ID)
+    strange = os.fsencode(folder / "photos") + b"/\xff_Main.jpg"
+    os.rename(dataset.photo(FIRST_ID, "Main"), strange)
+    assert outcomes(world.load(dataset)) == {"loaded": 5}
+    assert world.ask(
+        f"SELECT path FROM {{raw_recognition_files}} WHERE recognition_id = {FIRST_ID}"
+        " AND role = 'main'"
+    ) == [(f"RRS/export_1/recognition_{FIRST_ID}/photos/\ufffd_Main.jpg",)]
+
+
+def test_an_interrupted_load_says_so_and_the_next_one_goes_on(embedded, dataset):
+    process = embedded.start("load", "--source", dataset.path)
+    while b"Config:" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=120)
+    assert (process.returncode, b"Traceback" in told) == (130, False), told
+    assert sum(outcomes(embedded.load(dataset)).values()) == 5
+    assert embedded.counts()["recognitions"] == 5
