@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import assembly, layout, settings
+from headrace.recognitions import assembly, layout, photos, settings
 from headrace.recognitions.transaction import Swept
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognitions, stores
-from tests.recognitions import DEFAULT_TENANT, FIRST_ID, SHAPES, World, make, outcomes
+from tests import recognition_sets, recognitions, stores
+from tests.recognition_sets import FIRST_ID, make
+from tests.recognitions import DEFAULT_TENANT, SPELLINGS, World, outcomes
 from tests.service import ROOT
 
 
@@ -23,7 +24,7 @@ def dataset(tmp_path):
     return make(tmp_path / "dataset", 4)
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=SPELLINGS)
 def world(request, tmp_path):
     server = None if request.param == "sqlite" else request.getfixturevalue("postgresql_server")
     with recognitions.world(tmp_path, request.param, server) as made:
@@ -95,9 +96,11 @@ def test_photos_of_a_transaction_that_fails_are_removed(world, dataset):
 def test_a_photo_that_changes_while_it_is_loaded_is_a_reject(embedded, dataset):
     """Its second reading finds other bytes than the first."""
     photo = dataset.photo(FIRST_ID, "Main")
+    photo.write_bytes(recognition_sets.jpeg("large", 3200, 2400))
+    assert photo.stat().st_size > photos.KEPT_BYTES
     with parts_of(embedded) as parts:
         read = [layout.read(folder) for folder in layout.folders(dataset.path)]
-        photo.write_bytes(recognitions.jpeg("changed"))
+        photo.write_bytes(recognition_sets.jpeg("changed"))
         with pytest.raises(layout.Refused, match="photo_changed"):
             parts.transactions("one").load(read)
     assert (embedded.counts(), embedded.objects()) == ({}, {})

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from headrace.recognitions import assembly, settings, storing
 from headrace.recognitions.command import app
-from tests import reading, recognition_rows, recognitions, service, stores
+from tests import reading, recognition_rows, recognition_sets, service, stores
 from tests import test_keys as keys
 from tests.conftest import on_every_database
 from tests.inside import Inside
 from tests.operators import Operator
-from tests.recognitions import FIRST_ID, Dataset
+from tests.recognition_sets import FIRST_ID, Dataset
 from tests.service import Merchant, Service
 
 COUNT = 7
@@ -38,7 +38,7 @@ OURS = ("HEADRACE_", "AWS_", "NEXT_PUBLIC_", "SUPABASE_", "DB_", "DATABASE_")
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Dataset:
     """Recognitions of several days, and one of none."""
-    made = recognitions.make(tmp_path_factory.mktemp("dataset"), COUNT)
+    made = recognition_sets.make(tmp_path_factory.mktemp("dataset"), COUNT)
     for place, day in DAYS.items():
         for file in made.folder(FIRST_ID + place).rglob("*2025-10-11_*"):
             file.rename(file.with_name(file.name.replace("2025-10-11_", f"{day}_" if day else "")))
@@ -149,7 +149,7 @@ def detections(dataset: Dataset, number: int) -> list[dict[str, Any]]:
         }
         for word in ("Main", "Qualifying")
         for kind, part in (("dish", "dishes"), ("plate", "plates"))
-        for box in entries[recognitions.photo_path(number, word)][part]["qwen_detections"]
+        for box in entries[recognition_sets.photo_path(number, word)][part]["qwen_detections"]
     ]
 
 
@@ -406,7 +406,7 @@ def test_a_photo_that_the_store_has_lost_is_missing_until_it_is_loaded_again(mer
 
 
 def test_a_link_never_shows_the_photo_that_took_the_place_of_its_own(merchant, tmp_path):
-    old, new = (recognitions.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
+    old, new = (recognition_sets.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
     load(merchant, old)
     url = link(merchant)
     load(merchant, new, "--force", "--batch-id", "new")
@@ -418,7 +418,7 @@ def test_a_link_never_shows_the_photo_that_took_the_place_of_its_own(merchant, t
 
 
 def test_who_reads_while_it_is_loaded_anew_is_told_of_one_load(merchant, tmp_path):
-    old, new = (recognitions.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
+    old, new = (recognition_sets.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
     load(merchant, old)
     inside = Inside(merchant.service, "recognitions_inside")
     told = inside.do("read_while_it_is_loaded", str(merchant.tenant), FIRST_ID, new.path)
@@ -505,7 +505,7 @@ def take_from_store(merchant: Merchant, sha256: str) -> None:
 def test_photos_count_once_as_bytes_that_are_kept(running_service, tmp_path):
     operator = Operator(running_service)
     merchant = operator.new()
-    double = recognitions.make(tmp_path / "double", 2)
+    double = recognition_sets.make(tmp_path / "double", 2)
     first, second = (double.photo(FIRST_ID + at, "Main") for at in range(2))
     second.write_bytes(first.read_bytes())
     load(merchant, double)

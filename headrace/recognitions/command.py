@@ -89,6 +89,9 @@ def load(
         dataset = layout.find(source or chosen.source, Path.cwd())
         _tell_beginning(f"Loading dataset from {dataset.resolve()}", chosen)
         found = list(layout.folders(dataset))[:limit]
+        if not found:
+            text = f"no folder below {dataset} is called recognition_100024, or 100024"
+            raise Stop("source_empty", text, USAGE)
         with assembly.assembled(chosen) as parts, progress.shown(len(found)) as shown:
             assembly.check(parts)
             parts.sweeper.settle()
