@@ -24,6 +24,7 @@ from tests.inside import Inside
 from tests.operators import Operator
 from tests.recognition_sets import FIRST_ID, Dataset
 from tests.service import Merchant, Service
+from tests.test_lifecycle import wait_for_takeout
 
 COUNT = 7
 DAYS = {0: "2025-10-13", 1: "2025-10-12", 2: None}  # of the others it is 2025-10-11
@@ -573,15 +574,7 @@ def test_a_takeout_has_a_data_set_that_is_loaded_as_it_was(merchant, stranger, d
 def taken_out(merchant: Merchant) -> bytes:
     """The data set of a takeout."""
     path = f"/tenants/{merchant.tenant}/reports/takeouts"
-    asked = merchant.request("POST", path, json={})
-    assert asked.status_code == 202, asked.text
-    end = time.monotonic() + 60
-    while (told := merchant.request("GET", asked.headers["Location"][7:]).json())["status"] in (
-        *("queued", "running"),
-    ):
-        assert time.monotonic() < end, told
-        time.sleep(0.1)
-    assert told["status"] == "completed", told
+    told = wait_for_takeout(merchant, merchant.request("POST", path, json={}))
     *_, file = told["files"]
     assert (file["entity"], file["rows"]) == ("recognitions", COUNT)
     answer = merchant.request("GET", file["download_url"][7:])
