@@ -148,8 +148,9 @@ def test_what_a_kill_left_goes_after_the_grace_and_not_before(world, dataset):
     intend(world, uuid4(), named, timedelta(hours=2))  # a row names it by now
     intend(world, uuid4(), f"{folder}/young", timedelta(minutes=30))
     store = LocalStore(world.home / "objects")
-    for name in ("old", "young"):
+    for name in ("old", "young", "half.part"):  # the last as of a writer that died
         store.put(f"{folder}/{name}", [b"left"])
+    os.utime(world.home / "objects" / folder / "half.part", (0, 0))
     assert outcomes(world.load(dataset)) == {"skipped": 4}
     assert world.objects().keys() - whole[1].keys() == {f"{folder}/young"}
     assert world.counts()["recognition_intents"] == 1

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -13,8 +14,8 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import database, transforms
-from tests import recognition_sets, recognitions
+from headrace.recognitions import database, layout, transforms
+from tests import documents, recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
 from tests.recognitions import SHAPES, SPELLINGS, outcomes
 
@@ -522,3 +523,14 @@ def test_an_interrupted_load_says_so_and_the_next_one_goes_on(embedded, dataset)
     assert (process.returncode, b"Traceback" in told) == (130, False), told
     assert sum(outcomes(embedded.load(dataset)).values()) == 5
     assert embedded.counts()["recognitions"] == 5
+
+
+def test_a_dataset_is_looked_for_where_the_page_says(tmp_path):
+    told = re.findall(r"`([^`]+)`", documents.sections("docs/recognitions.md")[WHERE])
+    assert [place for place in told if place in layout.SEARCHED] == list(layout.SEARCHED)
+    for place in reversed(layout.SEARCHED):
+        recognition_sets.make(tmp_path / "here" / place, 1)
+        assert layout.find(None, tmp_path / "here") == tmp_path / "here" / place
+
+
+WHERE = "Where a dataset is looked for"
