@@ -252,6 +252,7 @@ def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_serve
         ({"HEADRACE_RECOGNITIONS_THREADS": "0"}, "bad_setting", ["THREADS", "from 1"]),
         ({"HEADRACE_RECOGNITIONS_TENANT": "me"}, "bad_setting", ["'me'", "UUID"]),
         ({"DATABASE_URL": "mysql://root@x/y"}, "database_unsupported", ["postgresql://"]),
+        ({"DATABASE_URL": "postgresql://x/y?z=1"}, "bad_setting", ["DATABASE_URL"]),
     ],
 )
 def test_a_setting_that_is_missing_or_wrong_is_named(
@@ -269,6 +270,13 @@ def test_a_database_that_is_not_there_is_exit_code_3(tmp_path, dataset):
     for url in (address, f"sqlite:///{tmp_path}/none.sqlite3"):
         told = World(tmp_path, "sqlite", url, {}).load(dataset)
         assert (told["error"]["code"], told["exit_code"]) == ("database_unavailable", 3)
+
+
+def test_a_role_that_is_not_there_is_named(tmp_path, dataset, postgresql_server):
+    with recognitions.world(tmp_path, "postgresql", postgresql_server) as made:
+        told = made.load(dataset, HEADRACE_DB_ROLE="nobody_of_ours")
+    assert (told["error"]["code"], told["exit_code"]) == ("role_missing", 2)
+    assert "HEADRACE_DB_ROLE" in told["error"]["message"]
 
 
 def test_the_file_that_is_asked_for_says_where_to(tmp_path):
