@@ -31,8 +31,8 @@ from headrace.recognitions.loading import Loading
 from headrace.recognitions.progress import Lines
 from headrace.recognitions.storing import Store
 from headrace.storage.local import LocalStore
-from tests import recognitions, stores
-from tests.recognitions import Dataset
+from tests import recognition_sets, recognitions, stores
+from tests.recognition_sets import Dataset
 
 THREADS = 16
 LATENCY = 0.02  # seconds
@@ -55,8 +55,10 @@ def main() -> None:
         tempfile.TemporaryDirectory() as home,
         stores.s3() as s3,
     ):
-        dataset = recognitions.make(Path(home) / "set", options.recognitions, scale=options.scale)
-        few = recognitions.make(Path(home) / "few", options.recognitions // 5, 1, options.scale)
+        dataset = recognition_sets.make(
+            Path(home) / "set", options.recognitions, scale=options.scale
+        )
+        few = recognition_sets.make(Path(home) / "few", options.recognitions // 5, 1, options.scale)
         for _ in range(options.rounds):
             seconds["s3 bare put"].append(_bare(dataset, s3))
             seconds["s3 loader"].append(_loaded(server, dataset, environment=s3))

@@ -25,6 +25,7 @@ from headrace.pipeline import values  # noqa: E402
 from headrace.pipeline.errors import FailureCode, RejectCode  # noqa: E402
 from headrace.pipeline.report import Outcome  # noqa: E402
 from headrace.recognitions import ddl  # noqa: E402
+from headrace.recognitions.errors import Code  # noqa: E402
 from headrace.schema import (  # noqa: E402
     SERVER_NOW,
     Before,
@@ -224,6 +225,14 @@ def errors_page() -> Lines:
         ("code", "status", "title"),
         [(_code(code), str(status), title) for code, (status, title) in PROBLEMS.items()],
     )
+    yield from (
+        "",
+        "## Codes of recognitions",
+        "",
+        "Why `headrace recognitions` refuses something.",
+        "",
+    )
+    yield from _table(("code", "what to do"), [(_code(one.value), one.advice) for one in Code])
     for program in (command.ingest, export_command.export):
         yield from ("", f"## Exit codes of `headrace {program.__name__}`", "")
         yield from _table(("code", "meaning"), _exit_codes(program))

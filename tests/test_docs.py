@@ -61,6 +61,7 @@ PRINTED = {
     "docs/mending.md": ["exit code 1", '"_code":"bad_json"', "all mended", "the same bytes"],
     "docs/exports.md": ["part.csv: OK", "the apostrophes are gone", '"unchanged": 7081'],
     "docs/keys.md": ['"status":"revoked"', "the office", "it is revoked", '"operator"'],
+    "docs/recognitions.md": ["loaded 12", "Detections: loaded", "skipped 12", "objects 24"],
     "docs/webhooks.md": ['{"data":[],"next_cursor":null}', '"code":"address_refused"'],
     "docs/operations.md": ["ok  database", "ok  workers", '"event": "request"'],
 }

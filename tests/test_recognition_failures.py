@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import assembly, layout, settings
+from headrace.recognitions import assembly, layout, photos, settings
 from headrace.recognitions.transaction import Swept
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognitions, stores
-from tests.recognitions import DEFAULT_TENANT, FIRST_ID, SHAPES, World, make, outcomes
+from tests import recognition_sets, recognitions, stores
+from tests.recognition_sets import FIRST_ID, make
+from tests.recognitions import DEFAULT_TENANT, SPELLINGS, World, outcomes
 from tests.service import ROOT
 
 
@@ -23,7 +24,7 @@ def dataset(tmp_path):
     return make(tmp_path / "dataset", 4)
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=SPELLINGS)
 def world(request, tmp_path):
     server = None if request.param == "sqlite" else request.getfixturevalue("postgresql_server")
     with recognitions.world(tmp_path, request.param, server) as made:
@@ -95,9 +96,11 @@ def test_photos_of_a_transaction_that_fails_are_removed(world, dataset):
 def test_a_photo_that_changes_while_it_is_loaded_is_a_reject(embedded, dataset):
     """Its second reading finds other bytes than the first."""
     photo = dataset.photo(FIRST_ID, "Main")
+    photo.write_bytes(recognition_sets.jpeg("large", 3200, 2400))
+    assert photo.stat().st_size > photos.KEPT_BYTES
     with parts_of(embedded) as parts:
         read = [layout.read(folder) for folder in layout.folders(dataset.path)]
-        photo.write_bytes(recognitions.jpeg("changed"))
+        photo.write_bytes(recognition_sets.jpeg("changed"))
         with pytest.raises(layout.Refused, match="photo_changed"):
             parts.transactions("one").load(read)
     assert (embedded.counts(), embedded.objects()) == ({}, {})
@@ -145,8 +148,9 @@ def test_what_a_kill_left_goes_after_the_grace_and_not_before(world, dataset):
     intend(world, uuid4(), named, timedelta(hours=2))  # a row names it by now
     intend(world, uuid4(), f"{folder}/young", timedelta(minutes=30))
     store = LocalStore(world.home / "objects")
-    for name in ("old", "young"):
+    for name in ("old", "young", "half.part"):  # the last as of a writer that died
         store.put(f"{folder}/{name}", [b"left"])
+    os.utime(world.home / "objects" / folder / "half.part", (0, 0))
     assert outcomes(world.load(dataset)) == {"skipped": 4}
     assert world.objects().keys() - whole[1].keys() == {f"{folder}/young"}
     assert world.counts()["recognition_intents"] == 1
@@ -248,6 +252,7 @@ def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_serve
         ({"HEADRACE_RECOGNITIONS_THREADS": "0"}, "bad_setting", ["THREADS", "from 1"]),
         ({"HEADRACE_RECOGNITIONS_TENANT": "me"}, "bad_setting", ["'me'", "UUID"]),
         ({"DATABASE_URL": "mysql://root@x/y"}, "database_unsupported", ["postgresql://"]),
+        ({"DATABASE_URL": "postgresql://x/y?z=1"}, "bad_setting", ["DATABASE_URL"]),
     ],
 )
 def test_a_setting_that_is_missing_or_wrong_is_named(
@@ -265,6 +270,13 @@ def test_a_database_that_is_not_there_is_exit_code_3(tmp_path, dataset):
     for url in (address, f"sqlite:///{tmp_path}/none.sqlite3"):
         told = World(tmp_path, "sqlite", url, {}).load(dataset)
         assert (told["error"]["code"], told["exit_code"]) == ("database_unavailable", 3)
+
+
+def test_a_role_that_is_not_there_is_named(tmp_path, dataset, postgresql_server):
+    with recognitions.world(tmp_path, "postgresql", postgresql_server) as made:
+        told = made.load(dataset, HEADRACE_DB_ROLE="nobody_of_ours")
+    assert (told["error"]["code"], told["exit_code"]) == ("role_missing", 2)
+    assert "HEADRACE_DB_ROLE" in told["error"]["message"]
 
 
 def test_the_file_that_is_asked_for_says_where_to(tmp_path):

@@ -7,12 +7,14 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from tests import recognitions, sizes, stores
-from tests.recognitions import Dataset, World, make
+from tests.recognition_sets import Dataset, make
+from tests.recognitions import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(sizes.of(5400, 300))]
 COUNT, KILLS = sizes.of(2000, 60), sizes.of(20, 5)
 SMALL = {"HEADRACE_RECOGNITIONS_BATCH_SIZE": str(sizes.of(50, 4))}  # many transactions to kill
-PLACES = [("sqlite", "local"), ("postgresql", "s3"), ("supabase", "supabase")]
+PLACES = [("sqlite", "local"), ("postgresql", "s3")]
+PLACES += [("supabase", "supabase")] if sizes.IS_FULL else []
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,12 @@
 """Loading recognitions: photos and rows together, once, and every one accounted for."""
 
+import contextlib
 import hashlib
 import json
+import os
+import re
 import shutil
+import signal
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,17 +14,21 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import database, transforms
-from tests import recognitions
-from tests.recognitions import FIRST_ID, SHAPES, annotation, make, outcomes, photo_path
+from headrace.recognitions import database, layout, transforms
+from tests import documents, recognition_sets, recognitions
+from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
+from tests.recognitions import SHAPES, SPELLINGS, outcomes
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=SPELLINGS)
 def world(request, tmp_path):
-    """A database of each shape, photos in a local folder."""
+    """A database of each kind, photos in a local folder."""
     server = None if request.param == "sqlite" else request.getfixturevalue("postgresql_server")
     with recognitions.world(tmp_path, request.param, server) as made:
         yield made
+
+
+in_every_shape = pytest.mark.parametrize("world", SHAPES, indirect=True)
 
 
 @pytest.fixture
@@ -35,14 +43,15 @@ def dataset(tmp_path):
     return make(tmp_path / "dataset", 5)
 
 
-def sample_lines(sample: recognitions.Dataset) -> int:
+def sample_lines(sample: recognition_sets.Dataset) -> int:
     """Lines of all checks, counted in the files."""
     files = sample.path.rglob("*_correct_dishes.json")
     return sum(len(json.loads(path.read_text())) for path in files)
 
 
+@in_every_shape
 def test_the_sample_is_loaded_once_and_mended_where_an_object_is_gone(world, shared_data):
-    sample = recognitions.Dataset(shared_data / "recognitions")
+    sample = recognition_sets.Dataset(shared_data / "recognitions")
     assert outcomes(world.load(sample)) == {"loaded": 8}
     first = world.state()
     assert world.counts() == {
@@ -101,7 +110,7 @@ def test_rows_say_what_the_files_say(world, dataset):
 def test_the_samples_annotations_are_56_detections_and_the_batches_can_be_taken_back(
     world, shared_data
 ):
-    sample = recognitions.Dataset(shared_data / "recognitions")
+    sample = recognition_sets.Dataset(shared_data / "recognitions")
     world.load(sample, "--batch-id", "trays")
     file = sample.path / "qwen_annotations.json"
     told = world.tell("load-qwen", "--file", file, "--batch-id", "model")
@@ -155,7 +164,7 @@ def test_a_forced_load_brings_what_has_changed_and_its_old_photo_goes(world, dat
     world.load(dataset)
     before = world.objects()
     photo = dataset.photo(FIRST_ID, "Main")
-    photo.write_bytes(recognitions.jpeg("another"))
+    photo.write_bytes(recognition_sets.jpeg("another"))
     dataset.check(FIRST_ID).write_text("[]")
     assert outcomes(world.load(dataset)) == {"skipped": 5}
     assert outcomes(world.load(dataset, "--force")) == {"loaded": 5}
@@ -168,6 +177,7 @@ def test_a_forced_load_brings_what_has_changed_and_its_old_photo_goes(world, dat
     ) == [(0,)]
 
 
+@in_every_shape
 def test_what_is_loaded_twice_at_once_is_there_once(world, dataset):
     """Two loaders of the same set, side by side: neither removes what the other has stored."""
     told = list(
@@ -276,9 +286,9 @@ def _bomb() -> bytes:
 FAULTS = [
     (_photo(b"GIF89a not at all"), "not_a_photo", ""),
     (_photo(b""), "not_a_photo", ""),
-    (_photo(recognitions.jpeg("cut")[:-2000]), "photo_truncated", ""),
-    (_photo(recognitions.jpeg("cut", kind="PNG")[:-20]), "photo_truncated", ""),
-    (_photo(recognitions.jpeg("cut", kind="WEBP")[:-20]), "photo_truncated", ""),
+    (_photo(recognition_sets.jpeg("cut")[:-2000]), "photo_truncated", ""),
+    (_photo(recognition_sets.jpeg("cut", kind="PNG")[:-20]), "photo_truncated", ""),
+    (_photo(recognition_sets.jpeg("cut", kind="WEBP")[:-20]), "photo_truncated", ""),
     (_photo(_bomb()), "photo_too_large", ""),
     (
         _check('[{"Count": 1, "Dishes": [{"Name": "?", "ExternalId": "9"}]}]'),
@@ -311,7 +321,7 @@ def test_layouts_vary(embedded, tmp_path):
     for path in [*folder.glob("photos/*"), *folder.glob("*.json")]:
         path.rename(folder / BARE[path.name.rpartition("_")[2]])
     (folder / "photos").rmdir()
-    (folder / "Qualifying.png").write_bytes(recognitions.jpeg("png", kind="PNG"))
+    (folder / "Qualifying.png").write_bytes(recognition_sets.jpeg("png", kind="PNG"))
     (folder / "AM.json").write_text('\ufeff[{"ExternalId": 7, "Name": "soup", "Price": 1}]')
     (folder / "CD.json").write_text('[{"Count":2,"Dishes":[{"Name":"soup","ExternalId":7}]}]')
     (folder / ".DS_Store").write_bytes(b"x")
@@ -354,7 +364,7 @@ def test_a_photo_that_is_gone_on_both_sides_is_told(embedded, dataset):
     digest = hashlib.sha256(lost.read_bytes()).hexdigest()
     (key,) = (key for key in embedded.objects() if key.endswith(digest))
     (embedded.home / "objects" / key).unlink()
-    lost.write_bytes(recognitions.jpeg("another"))
+    lost.write_bytes(recognition_sets.jpeg("another"))
     told = embedded.load(dataset)
     assert outcomes(told) == {"skipped": 4, "rejected": 1}
     assert [(one["code"], one["path"]) for one in told["rejects"]] == [
@@ -428,6 +438,7 @@ def test_transforms_of_a_batch_change_nothing_when_they_are_repeated(world, data
     assert world.counts()["recognition_detections"] > 10
 
 
+@in_every_shape
 def test_a_tenants_recognitions_are_its_own(world, dataset):
     other = uuid4()
     world.add_tenant(other)
@@ -441,6 +452,32 @@ def test_a_tenants_recognitions_are_its_own(world, dataset):
     assert world.state() == mine
 
 
+def test_another_tenants_rows_are_not_even_seen(tmp_path, dataset, postgresql_server):
+    """In our own database the loader works under the policies, whoever it connects as."""
+    with recognitions.world(tmp_path, "postgresql", postgresql_server) as world:
+        world.load(dataset)
+        counted = "SELECT count(*) FROM {recognitions}"
+        with contextlib.closing(database.opened(world.url, 2, "headrace_app")) as opened:
+            for tenant, rows in ((world.tenant, 5), (uuid4(), 0)):
+                with opened.transaction(tenant) as session:
+                    assert session.rows(counted) == [(rows,)]
+                    assert session.run("UPDATE {recognitions} SET batch_id = 'x'") == rows
+            with pytest.raises(database.RowsRefused), opened.transaction(uuid4()) as session:
+                session.run(
+                    "INSERT INTO {recognitions} (tenant_id, recognition_id, batch_id)"
+                    f" VALUES ('{world.tenant}', 1, 'x')"
+                )
+
+
+@pytest.mark.parametrize("state", ["suspended", "read_only"])
+def test_a_tenant_that_may_not_write_gets_nothing(embedded, dataset, state):
+    embedded.ask(f"UPDATE tenants SET state = '{state}'")
+    told = embedded.load(dataset)
+    assert (told["error"]["code"], told["exit_code"]) == ("tenant_closed", 2)
+    assert (embedded.counts(), embedded.objects()) == ({}, {})
+
+
+@in_every_shape
 def test_status_tells_what_is_there_and_what_to_do(world, dataset):
     world.load(dataset)
     told = world.tell("status")
@@ -456,3 +493,44 @@ def test_status_tells_what_is_there_and_what_to_do(world, dataset):
     assert "migrat" in wrong["remedy"]
     refused = world.load(dataset)
     assert (refused["error"]["code"], refused["exit_code"]) == ("schema_missing", 2)
+
+
+def test_a_folder_without_a_recognition_is_told(embedded, tmp_path):
+    (tmp_path / "empty" / "photos").mkdir(parents=True)
+    told = embedded.tell("load", "--source", tmp_path / "empty")
+    assert (told["error"]["code"], told["exit_code"]) == ("source_empty", 2)
+    told = embedded.tell("load", "--source", tmp_path / "none")
+    assert (told["error"]["code"], told["exit_code"]) == ("source_missing", 2)
+
+
+def test_a_name_that_is_no_text_is_told_as_far_as_it_is(world, dataset):
+    folder = dataset.folder(FIRST_ID)
+    strange = os.fsencode(folder / "photos") + b"/\xff_Main.jpg"
+    os.rename(dataset.photo(FIRST_ID, "Main"), strange)
+    assert outcomes(world.load(dataset)) == {"loaded": 5}
+    assert world.ask(
+        f"SELECT path FROM {{raw_recognition_files}} WHERE recognition_id = {FIRST_ID}"
+        " AND role = 'main'"
+    ) == [(f"RRS/export_1/recognition_{FIRST_ID}/photos/\ufffd_Main.jpg",)]
+
+
+def test_an_interrupted_load_says_so_and_the_next_one_goes_on(embedded, dataset):
+    process = embedded.start("load", "--source", dataset.path)
+    while b"Config:" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=120)
+    assert (process.returncode, b"Traceback" in told) == (130, False), told
+    assert sum(outcomes(embedded.load(dataset)).values()) == 5
+    assert embedded.counts()["recognitions"] == 5
+
+
+def test_a_dataset_is_looked_for_where_the_page_says(tmp_path):
+    told = re.findall(r"`([^`]+)`", documents.sections("docs/recognitions.md")[WHERE])
+    assert [place for place in told if place in layout.SEARCHED] == list(layout.SEARCHED)
+    for place in reversed(layout.SEARCHED):
+        recognition_sets.make(tmp_path / "here" / place, 1)
+        assert layout.find(None, tmp_path / "here") == tmp_path / "here" / place
+
+
+WHERE = "Where a dataset is looked for"

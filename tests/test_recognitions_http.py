@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import subprocess
-import sys
+import os
 import tarfile
 import time
 from collections.abc import Iterator
@@ -14,14 +13,18 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from headrace.recognitions import assembly, settings, storing
-from tests import reading, recognitions, service, stores
+from headrace.recognitions.command import app
+from tests import reading, recognition_rows, recognition_sets, service, stores
 from tests import test_keys as keys
+from tests.conftest import on_every_database
 from tests.inside import Inside
 from tests.operators import Operator
-from tests.recognitions import FIRST_ID, Dataset
+from tests.recognition_sets import FIRST_ID, Dataset
 from tests.service import Merchant, Service
+from tests.test_lifecycle import wait_for_takeout
 
 COUNT = 7
 DAYS = {0: "2025-10-13", 1: "2025-10-12", 2: None}  # of the others it is 2025-10-11
@@ -30,12 +33,13 @@ WHOLE = (
     *("photos", "menu_items", "check_lines", "detections"),
 )
 LIST = "recognitions/"
+OURS = ("HEADRACE_", "AWS_", "NEXT_PUBLIC_", "SUPABASE_", "DB_", "DATABASE_")
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Dataset:
     """Recognitions of several days, and one of none."""
-    made = recognitions.make(tmp_path_factory.mktemp("dataset"), COUNT)
+    made = recognition_sets.make(tmp_path_factory.mktemp("dataset"), COUNT)
     for place, day in DAYS.items():
         for file in made.folder(FIRST_ID + place).rglob("*2025-10-11_*"):
             file.rename(file.with_name(file.name.replace("2025-10-11_", f"{day}_" if day else "")))
@@ -57,18 +61,17 @@ def load(merchant: Merchant, dataset: Dataset, *arguments: object) -> dict[str, 
 
 
 def command(merchant: Merchant, *arguments: object) -> dict[str, Any]:
-    """What the loader tells, which works beside the service and is told the database by its URL."""
+    """What the loader tells: the command in this process, in the environment of the service."""
+    given = merchant.service.environment
     embedded = f"sqlite:///{merchant.service.home / 'headrace.sqlite3'}"
-    words = ("-m", "headrace", "recognitions", *arguments, "--tenant", merchant.tenant, "--json")
-    done = subprocess.run(
-        [sys.executable, *map(str, words)],
-        env={"DATABASE_URL": embedded, **merchant.service.environment},
-        cwd=service.ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    environment = {
+        **{name: given.get(name) for name in os.environ if name.startswith(OURS)},
+        **{name: value for name, value in given.items() if name.startswith(OURS)},
+        "DATABASE_URL": given.get("DATABASE_URL", embedded),
+    }
+    words = [*arguments, "--tenant", merchant.tenant, "--json"]
+    done = CliRunner().invoke(app, [str(word) for word in words], env=environment)
+    assert done.exit_code == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -147,8 +150,47 @@ def detections(dataset: Dataset, number: int) -> list[dict[str, Any]]:
         }
         for word in ("Main", "Qualifying")
         for kind, part in (("dish", "dishes"), ("plate", "plates"))
-        for box in entries[recognitions.photo_path(number, word)][part]["qwen_detections"]
+        for box in entries[recognition_sets.photo_path(number, word)][part]["qwen_detections"]
     ]
+
+
+@on_every_database
+def test_every_database_tells_the_same(merchant):
+    recognition_rows.insert(merchant, "a text")
+    told = whole(merchant, recognition_rows.NUMBER)
+    [photo] = told["photos"]
+    assert told == {
+        "recognition_id": 7,
+        "recognized_on": "2025-10-11",
+        "batch_id": "a text",
+        "loaded_at": told["loaded_at"],
+        "photos": [
+            {
+                "role": "main",
+                "width": 7,
+                "height": 7,
+                "sha256": "a text",
+                "bytes": 7,
+                **{name: photo[name] for name in ("media_type", "url", "url_expires_at")},
+            }
+        ],
+        "menu_items": [{"external_id": "a text", "name": "a text"}],
+        "check_lines": [
+            {"line": 7, "choice": 7, "quantity": 7, "external_id": "a text", "name": "a text"}
+        ],
+        "detections": [
+            {
+                "type": "dish",
+                "role": "main",
+                "label": "a text",
+                "box": {"x_min": 7, "y_min": 7, "x_max": 9, "y_max": 9},
+            }
+        ],
+    }
+    for asked in ({"recognized_on_from": "2025-10-11"}, {"batch_id": "a text"}, {}):
+        [row] = reading.page(merchant, "recognitions", **asked)["data"]
+        assert row == {name: told[name] for name in WHOLE[:4]}
+    assert Operator(merchant.service).used(merchant)["stored_bytes"] == 7
 
 
 def test_pages_have_every_recognition_once_by_number(team):
@@ -316,18 +358,17 @@ def test_a_link_that_we_have_not_signed_is_refused(team, stranger):
     assert show(team, url, **{"X-API-Key": stranger.key}).status_code == 200
 
 
-def test_a_link_expires(tmp_path, dataset):
-    with service.running(tmp_path, HEADRACE_PHOTO_LINK_SECONDS="6") as short:
-        merchant = short.add_tenant()
-        load(merchant, dataset, "--limit", 1)
-        url, end = link(merchant), time.monotonic() + 60
-        first = show(merchant, url)
-        assert first.status_code == 200
-        while (answer := show(merchant, url)).status_code == 200:
-            assert time.monotonic() < end
-            time.sleep(0.2)
-        assert_refused(answer, 403, "link_expired")
-        assert show(merchant, link(merchant)).content == first.content
+def test_a_link_expires(passing_on, dataset):
+    merchant = passing_on.add_tenant()
+    load(merchant, dataset, "--limit", 1)
+    url, end = link(merchant), time.monotonic() + 60
+    first = show(merchant, url)
+    assert first.status_code == 200
+    while (answer := show(merchant, url)).status_code == 200:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert_refused(answer, 403, "link_expired")
+    assert show(merchant, link(merchant)).content == first.content
 
 
 def test_no_link_is_written_into_a_log(team):
@@ -366,7 +407,7 @@ def test_a_photo_that_the_store_has_lost_is_missing_until_it_is_loaded_again(mer
 
 
 def test_a_link_never_shows_the_photo_that_took_the_place_of_its_own(merchant, tmp_path):
-    old, new = (recognitions.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
+    old, new = (recognition_sets.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
     load(merchant, old)
     url = link(merchant)
     load(merchant, new, "--force", "--batch-id", "new")
@@ -378,7 +419,7 @@ def test_a_link_never_shows_the_photo_that_took_the_place_of_its_own(merchant, t
 
 
 def test_who_reads_while_it_is_loaded_anew_is_told_of_one_load(merchant, tmp_path):
-    old, new = (recognitions.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
+    old, new = (recognition_sets.make(tmp_path / seed, 1, seed) for seed in ("old", "new"))
     load(merchant, old)
     inside = Inside(merchant.service, "recognitions_inside")
     told = inside.do("read_while_it_is_loaded", str(merchant.tenant), FIRST_ID, new.path)
@@ -389,68 +430,83 @@ def test_who_reads_while_it_is_loaded_anew_is_told_of_one_load(merchant, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def s3():
+def s3() -> Iterator[dict[str, str]]:
+    """The environment of who uses a bucket of S3."""
     with stores.s3() as environment:
         yield environment
 
 
-@pytest.fixture
-def supabase():
+@pytest.fixture(scope="module")
+def on_s3(s3, tmp_path_factory) -> Iterator[Service]:
+    with service.running(tmp_path_factory.mktemp("s3"), **s3) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def passing_on(s3, tmp_path_factory) -> Iterator[Service]:
+    """Another service, whose readers do not reach the bucket and whose links are short-lived."""
+    settings = {"HEADRACE_PHOTO_REDIRECTS": "off", "HEADRACE_PHOTO_LINK_SECONDS": "12"}
+    with service.running(tmp_path_factory.mktemp("passing_on"), **s3, **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def supabase() -> Iterator[stores.Supabase]:
     with stores.Supabase().serving() as double:
-        yield double.environment
+        yield double
 
 
-@pytest.mark.parametrize("store", ["s3", "supabase"])
-def test_a_store_that_signs_links_is_redirected_to(store, request, tmp_path, dataset):
-    environment = request.getfixturevalue(store)
-    with service.running(tmp_path, **environment) as running:
-        merchant = running.add_tenant()
-        load(merchant, dataset, "--limit", 1)
-        photo = whole(merchant, FIRST_ID)["photos"][0]
-        answer = show(merchant, photo["url"])
-        assert (answer.status_code, answer.headers["Cache-Control"]) == (302, "no-store")
-        shown = httpx2.get(answer.headers["Location"])
-        assert (shown.status_code, shown.headers["Content-Type"]) == (200, "image/jpeg")
-        assert hashlib.sha256(shown.content).hexdigest() == photo["sha256"]
-        assert httpx2.get(answer.headers["Location"].partition("?")[0]).status_code >= 400
-        known = show(merchant, photo["url"], **{"If-None-Match": f'"{photo["sha256"]}"'})
-        assert known.status_code == 304
-        taken_from(environment, merchant, photo["sha256"])
-        assert_refused(show(merchant, photo["url"]), 404, "photo_missing")
+@pytest.fixture(scope="module")
+def on_supabase(supabase, tmp_path_factory) -> Iterator[Service]:
+    home = tmp_path_factory.mktemp("supabase")
+    with service.running(home, **supabase.environment) as running:
+        yield running
 
 
-def test_where_readers_do_not_reach_the_store_its_photos_are_passed_on(s3, tmp_path, dataset):
-    with service.running(tmp_path, **s3, HEADRACE_PHOTO_REDIRECTS="off") as running:
-        merchant = running.add_tenant()
-        load(merchant, dataset, "--limit", 1)
-        url, data = link(merchant), dataset.photo(FIRST_ID, "Main").read_bytes()
-        assert show(merchant, url).content == data
-        assert show(merchant, url, Range="bytes=7-").content == data[7:]
+@pytest.mark.parametrize("where", ["on_s3", "on_supabase"])
+def test_a_store_that_signs_links_is_redirected_to(where, request, dataset):
+    merchant = request.getfixturevalue(where).add_tenant()
+    load(merchant, dataset, "--limit", 1)
+    photo = whole(merchant, FIRST_ID)["photos"][0]
+    answer = show(merchant, photo["url"])
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (302, "no-store")
+    shown = httpx2.get(answer.headers["Location"])
+    assert (shown.status_code, shown.headers["Content-Type"]) == (200, "image/jpeg")
+    assert hashlib.sha256(shown.content).hexdigest() == photo["sha256"]
+    assert httpx2.get(answer.headers["Location"].partition("?")[0]).status_code >= 400
+    known = show(merchant, photo["url"], **{"If-None-Match": f'"{photo["sha256"]}"'})
+    assert known.status_code == 304
+    take_from_store(merchant, photo["sha256"])
+    assert_refused(show(merchant, photo["url"]), 404, "photo_missing")
 
 
-def test_a_store_that_does_not_answer_is_said_to_be_unavailable(tmp_path, dataset):
-    with (
-        stores.Supabase().serving() as double,
-        service.running(tmp_path, **double.environment) as running,
-    ):
-        merchant = running.add_tenant()
-        load(merchant, dataset, "--limit", 1)
-        url = link(merchant)
-        double.failing = 1
-        assert_refused(show(merchant, url), 503, "unavailable")
-        assert show(merchant, url).status_code == 302
+def test_where_readers_do_not_reach_the_store_its_photos_are_passed_on(passing_on, dataset):
+    merchant = passing_on.add_tenant()
+    load(merchant, dataset, "--limit", 1)
+    data = dataset.photo(FIRST_ID, "Main").read_bytes()
+    assert show(merchant, link(merchant)).content == data
+    assert show(merchant, link(merchant), Range="bytes=7-").content == data[7:]
 
 
-def taken_from(environment: dict[str, str], merchant: Merchant, sha256: str) -> None:
+def test_a_store_that_does_not_answer_is_said_to_be_unavailable(on_supabase, supabase, dataset):
+    merchant = on_supabase.add_tenant()
+    load(merchant, dataset, "--limit", 1)
+    url = link(merchant)
+    supabase.failing = 1
+    assert_refused(show(merchant, url), 503, "unavailable")
+    assert show(merchant, url).status_code == 302
+
+
+def take_from_store(merchant: Merchant, sha256: str) -> None:
     """Remove a photo past the service."""
-    place, folder = settings.photos_of(environment)
+    place, folder = settings.photos_of(merchant.service.environment)
     assembly.store_of(place).delete(storing.key_of(folder, merchant.tenant, sha256))
 
 
 def test_photos_count_once_as_bytes_that_are_kept(running_service, tmp_path):
     operator = Operator(running_service)
     merchant = operator.new()
-    double = recognitions.make(tmp_path / "double", 2)
+    double = recognition_sets.make(tmp_path / "double", 2)
     first, second = (double.photo(FIRST_ID + at, "Main") for at in range(2))
     second.write_bytes(first.read_bytes())
     load(merchant, double)
@@ -478,19 +534,17 @@ def test_an_erased_tenants_photos_go_and_its_links_with_them(running_service, da
     assert show(neighbour, others).status_code == 200
 
 
-def test_photos_of_another_database_in_the_same_place_outlive_an_erasure(tmp_path, dataset, s3):
-    homes = [tmp_path / name for name in ("one", "two")]
-    for home in homes:
-        home.mkdir()
-    with service.running(homes[0], **s3) as one, service.running(homes[1], **s3) as two:
-        merchant = one.add_tenant()
-        load(merchant, dataset, "--limit", 1)
-        twin = two.add_tenant(merchant.tenant)
-        proof = Operator(two).erase(twin)
-        assert proof["before"]["objects"]["recognitions"] == {"objects": 0, "bytes": 0}
-        assert show(merchant, link(merchant)).status_code == 302
-        proof = Operator(one).erase(merchant)
-        assert proof["before"]["objects"]["recognitions"]["objects"] == 3
+def test_photos_of_another_database_in_the_same_place_outlive_an_erasure(
+    on_s3, passing_on, dataset
+):
+    merchant = on_s3.add_tenant()
+    load(merchant, dataset, "--limit", 1)
+    twin = passing_on.add_tenant(merchant.tenant)
+    proof = Operator(passing_on).erase(twin)
+    assert proof["before"]["objects"]["recognitions"] == {"objects": 0, "bytes": 0}
+    assert show(merchant, link(merchant)).status_code == 302
+    proof = Operator(on_s3).erase(merchant)
+    assert proof["before"]["objects"]["recognitions"]["objects"] == 3
 
 
 def test_a_takeout_has_a_data_set_that_is_loaded_as_it_was(merchant, stranger, dataset, tmp_path):
@@ -520,15 +574,7 @@ def test_a_takeout_has_a_data_set_that_is_loaded_as_it_was(merchant, stranger, d
 def taken_out(merchant: Merchant) -> bytes:
     """The data set of a takeout."""
     path = f"/tenants/{merchant.tenant}/reports/takeouts"
-    asked = merchant.request("POST", path, json={})
-    assert asked.status_code == 202, asked.text
-    end = time.monotonic() + 60
-    while (told := merchant.request("GET", asked.headers["Location"][7:]).json())["status"] in (
-        *("queued", "running"),
-    ):
-        assert time.monotonic() < end, told
-        time.sleep(0.1)
-    assert told["status"] == "completed", told
+    told = wait_for_takeout(merchant, merchant.request("POST", path, json={}))
     *_, file = told["files"]
     assert (file["entity"], file["rows"]) == ("recognitions", COUNT)
     answer = merchant.request("GET", file["download_url"][7:])

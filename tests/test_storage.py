@@ -9,7 +9,7 @@ import pytest
 from headrace.recognitions import assembly, settings
 from headrace.storage.base import ObjectMissing, StoreRefused, StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognitions, stores
+from tests import recognition_sets, stores
 
 KEY = "exports/tenant/export/1/00000"
 
@@ -128,7 +128,7 @@ def test_objects_are_listed_by_folder_with_their_sizes_and_ages(store, tmp_path)
 def test_whoever_has_a_signed_link_reads_the_photo_and_its_type(store, tmp_path):
     if isinstance(store, LocalStore):
         pytest.skip("a local folder has no links: the service makes them")
-    key, photo = f"photos/{tmp_path.name}/signed", recognitions.jpeg("signed")
+    key, photo = f"photos/{tmp_path.name}/signed", recognition_sets.jpeg("signed")
     store.put(key, [photo])
     answer = httpx2.get(store.signed_url(key, 60))
     assert (answer.status_code, answer.content) == (200, photo)

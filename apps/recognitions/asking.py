@@ -8,17 +8,16 @@ from django.http import QueryDict
 
 from apps.core import pages
 from apps.core.problems import Problem
+from apps.recognitions.parts import PARTS
 from headrace.schema import Field, Integer, Text
 
 MOST_NUMBER = 2**63 - 1
 NUMBER = Field("recognition_id", Integer(0, MOST_NUMBER), "the number of a recognition")
 BATCH = Field("batch_id", Text(64), "the load that brought it")
-#: What a recognition has of its own, and what belongs to it.
+#: What a recognition has of its own; what belongs to it is among its members too.
 OWN = ("recognition_id", "recognized_on", "batch_id", "loaded_at")
-PARTS = ("photos", "menu_items", "check_lines", "detections")
 MEMBERS = (*OWN, *PARTS)
-#: Parameter → the condition of a model, and how the text is read.
-Conditions = dict[str, Any]
+Conditions = dict[str, Any]  #: what rows are filtered by
 _DAY = Field("day", Text(10), "a day")
 
 

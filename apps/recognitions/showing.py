@@ -13,11 +13,9 @@ from apps.recognitions import photos
 from apps.recognitions.links import Link
 from apps.recognitions.models import Photo
 from headrace.recognitions.errors import Stop
-from headrace.recognitions.photos import MEDIA_TYPES
 from headrace.storage.base import ObjectMissing, Signing, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
-KINDS = tuple(MEDIA_TYPES.values())
 MOST_AWAY = 60  # seconds that a link of the store itself is good for: it is followed at once
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ from apps.recognitions import serializers as shapes
 from apps.tenants import doors
 from apps.tenants.authentication import tenant_at
 from apps.tenants.scopes import Scope
+from headrace.recognitions.photos import MEDIA_TYPES
 
 _MEMBERS = fields(asking.MEMBERS)
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": asking.MOST_NUMBER}
@@ -104,7 +105,7 @@ class Photo(APIView):
         ],
         responses={
             **dict.fromkeys(
-                ((status, kind) for kind in showing.KINDS for status in (200, 206)),
+                ((status, kind) for kind in MEDIA_TYPES.values() for status in (200, 206)),
                 OpenApiTypes.BINARY,
             ),
             302: OpenApiResponse(description="Its place in the store, for some seconds."),

@@ -89,9 +89,12 @@ def load(
         dataset = layout.find(source or chosen.source, Path.cwd())
         _tell_beginning(f"Loading dataset from {dataset.resolve()}", chosen)
         found = list(layout.folders(dataset))[:limit]
+        if not found:
+            text = f"no folder below {dataset} is called recognition_100024, or 100024"
+            raise Stop("source_empty", text, USAGE)
         with assembly.assembled(chosen) as parts, progress.shown(len(found)) as shown:
             assembly.check(parts)
-            parts.sweeper.settle()
+            parts.sweeper.tidy()
             work = Loading(
                 parts.database,
                 parts.storing,
@@ -161,7 +164,7 @@ def reset(
             _confirm(parts, batch_id, confirm)
             with parts.database.transaction(chosen.tenant) as session:
                 gone = resetting.remove(session, batch_id)
-            objects = parts.sweeper.settle()
+            objects, _ = parts.sweeper.settle()
         counts = ", ".join(f"{table} {rows:,}" for table, rows in gone.items())
         log.info("Batch %s deleted: %s; objects %s", batch_id, counts, f"{objects:,}")
         if as_json:
@@ -236,7 +239,7 @@ def sweep(
         with assembly.assembled(chosen) as parts:
             assembly.check(parts)
             gone = {
-                "settled": parts.sweeper.settle(),
+                "settled": parts.sweeper.settle().objects,
                 "orphans": parts.sweeper.remove_orphans(),
             }
         log.info("Objects removed: settled %s, orphans %s", gone["settled"], gone["orphans"])

@@ -103,7 +103,7 @@ def check_tenant(session: Session, database: Database, tenant: UUID) -> None:
     """Raises Stop unless the tenant may write; its row is held to the end of the transaction."""
     if not database.has_tenants:
         return
-    held = " FOR SHARE" if database.name == "postgresql" else ""
+    held = " FOR KEY SHARE" if database.name == "postgresql" else ""
     found = session.rows(f"SELECT state FROM tenants WHERE tenant_id = :tenant{held}")
     if not found:
         text = (

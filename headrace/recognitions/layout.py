@@ -109,17 +109,26 @@ def find(source: Path | None, working: Path) -> Path:
 
 
 def folders(dataset: Path) -> Iterator[Folder]:
-    """The folders of recognitions below a dataset's, in the order of their names."""
-    yield from _folders(dataset, dataset, DEPTH)
+    """The folders of recognitions below a dataset's, in the order of their names. Raises Stop."""
+    try:
+        yield from _folders(dataset, dataset, DEPTH)
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}; let the loader read it"
+        raise Stop("source_unreadable", text, USAGE) from error
 
 
 def _folders(dataset: Path, place: Path, depth: int) -> Iterator[Folder]:
     below = sorted(entry.path for entry in os.scandir(place) if entry.is_dir())
     for path in map(Path, below):
         if named := _FOLDER.fullmatch(path.name):
-            yield Folder(int(named[1]), path, str(path.relative_to(dataset)))
+            yield Folder(int(named[1]), path, shown(path.relative_to(dataset)))
         elif depth:
             yield from _folders(dataset, path, depth - 1)
+
+
+def shown(path: Path) -> str:
+    """A path as text that any database takes: bytes of a name that are no UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def read(folder: Folder) -> Recognition:
@@ -198,7 +207,7 @@ def _only(folder: Folder, files: list[Path], pattern: re.Pattern[str], what: str
 
 
 def _name(folder: Folder, path: Path) -> str:
-    return f"{folder.name}/{path.relative_to(folder.path)}"
+    return f"{folder.name}/{shown(path.relative_to(folder.path))}"
 
 
 def _check_ids(folder: Folder, files: list[Path]) -> None:

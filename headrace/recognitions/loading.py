@@ -68,7 +68,7 @@ class Stored:
 
     key: str
     sha256: str
-    bytes: int
+    size: int
 
 
 Known = dict[int, dict[Role, Stored]]
@@ -167,7 +167,7 @@ class Loading:
     def _looked_after(self, work: tuple[Folder, dict[Role, Stored]]) -> Outcome | Reject:
         folder, stored = work
         missing = {
-            role: one for role, one in stored.items() if self._storing.size(one.key) != one.bytes
+            role: one for role, one in stored.items() if self._storing.size(one.key) != one.size
         }
         if not missing:
             return Outcome.SKIPPED

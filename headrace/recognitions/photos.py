@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from headrace.recognitions.errors import Code, Refused
 
 MOST_BYTES = 32 * 1024 * 1024
+KEPT_BYTES = 256 * 1024  # of each photo of two groups: 100 MiB with the usual sizes
 MOST_PIXELS = 80_000_000  # a bomb of a few kilobytes claims more than that
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 _END_OF_JPEG = b"\xff\xd9"
@@ -21,22 +22,37 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo's facts; `path` is its file, `name` the same from the dataset's folder on."""
+    """A photo's facts; `path` is its file, `name` the same from the dataset's folder on.
+
+    `data` is its bytes if they are few: they need not be read and hashed again to be stored.
+    """
 
     path: Path
     name: str
     sha256: str
-    bytes: int
+    size: int
     width: int
     height: int
     media_type: str
+    data: bytes | None = field(default=None, repr=False, compare=False)
 
 
 def look_at(path: Path, name: str) -> Photo:
     """The facts of a photo. Raises Refused."""
     data = read(path, name)
     media_type, width, height = _measured(data, name)
-    return Photo(path, name, digest(data), len(data), width, height, media_type)
+    kept = data if len(data) <= KEPT_BYTES else None
+    return Photo(path, name, digest(data), len(data), width, height, media_type, kept)
+
+
+def bytes_of(photo: Photo) -> bytes:
+    """The bytes that the photo's facts are of. Raises Refused if the file has others by now."""
+    if photo.data is not None:
+        return photo.data
+    data = read(photo.path, photo.name)
+    if digest(data) != photo.sha256:
+        raise Refused(photo.name, "", Code.PHOTO_CHANGED, "it changed while it was loaded")
+    return data
 
 
 def read(path: Path, name: str) -> bytes:

@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from headrace.recognitions import ddl
 from headrace.recognitions.database import Rows, RowsRefused, Unavailable, renewed
 from headrace.recognitions.ddl import TENANT
+from headrace.recognitions.errors import USAGE, Stop
 from headrace.recognitions.schema import BY_NAME, TABLES, Table
 
 CONNECT_SECONDS = 15.0
@@ -40,7 +42,7 @@ class PostgreSQL:
     among = "= ANY(:listed)"
 
     def __init__(self, url: str, connections: int, role: str) -> None:
-        """Raises Unavailable where nobody answers."""
+        """Raises Unavailable where nobody lets us in, Stop where the URL or the role is wrong."""
         parts = urlsplit(url)
         self.place = f"{parts.hostname or 'local socket'}:{parts.port or 5432}{parts.path}"
         self._role = role
@@ -48,7 +50,11 @@ class PostgreSQL:
             with psycopg.connect(url, connect_timeout=int(CONNECT_SECONDS)) as connection:
                 self._look(connection)
         except psycopg.OperationalError as error:
-            raise Unavailable(f"PostgreSQL at {self.place} does not answer") from error
+            text = "is it running, and are user, password and database right?"
+            raise Unavailable(f"cannot connect to PostgreSQL at {self.place}: {text}") from error
+        except psycopg.ProgrammingError as error:
+            text = "DATABASE_URL: expected postgresql://user:password@host:port/name"
+            raise Stop("bad_setting", text, USAGE) from error
         self._pool = ConnectionPool(
             url,
             min_size=1,
@@ -67,6 +73,19 @@ class PostgreSQL:
         is_flat, has_tenants = found or (False, False)
         self._name = ddl.flat if is_flat else ddl.in_schemas
         self.has_tenants = bool(is_flat and has_tenants)
+        if self.has_tenants:
+            self._check_role(connection)
+
+    def _check_role(self, connection: Connection) -> None:
+        found = connection.execute(
+            "SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'MEMBER')", [self._role]
+        )
+        if found.fetchone() is None:
+            text = (
+                f"the database's user may not become the role {self._role}: let HEADRACE_DB_ROLE"
+                " name the one that `manage.py migrate` made"
+            )
+            raise Stop("role_missing", text, USAGE)
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -75,7 +94,7 @@ class PostgreSQL:
 
     def _prepare(self, connection: Connection) -> None:
         if self.has_tenants:
-            connection.execute(f'SET ROLE "{self._role}"')
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._role)))
         connection.execute(_TOUCHED)
         connection.commit()
 

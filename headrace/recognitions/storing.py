@@ -12,7 +12,6 @@ from uuid import UUID
 import stamina
 
 from headrace.recognitions import photos
-from headrace.recognitions.errors import Code, Refused
 from headrace.recognitions.measures import Measures
 from headrace.recognitions.photos import Photo
 from headrace.storage.base import Measured, ObjectStore, StoreUnavailable
@@ -49,9 +48,7 @@ class Storing:
 
     def put(self, key: str, photo: Photo) -> None:
         """Store one photo. Raises what `put_all` raises."""
-        data = photos.read(photo.path, photo.name)
-        if photos.digest(data) != photo.sha256:
-            raise Refused(photo.name, "", Code.PHOTO_CHANGED, "it changed while it was loaded")
+        data = photos.bytes_of(photo)
         with self._measures.timed("storage_upload"):
             self.patiently(lambda: self.store.put(key, [data]))
         self._measures.count("images_processed")

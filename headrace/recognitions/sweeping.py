@@ -7,9 +7,11 @@ also when another transaction with the same photo fails meanwhile.
 """
 
 from itertools import islice
+from typing import NamedTuple
 from uuid import UUID
 
 from headrace.recognitions.database import Database, Session
+from headrace.recognitions.schema import Intent
 from headrace.recognitions.storing import Storing
 
 AT_ONCE = 200  # objects, while others wait to store theirs
@@ -23,7 +25,7 @@ WHERE tenant_id = :tenant AND (attempt_id, object_key) IN (
     SELECT attempt_id, object_key FROM {{recognition_intents}}
     WHERE tenant_id = :tenant AND (state = 'release' OR {aged})
     ORDER BY object_key LIMIT {most})
-RETURNING object_key"""
+RETURNING object_key, state"""
 _OF_ATTEMPT = """
 DELETE FROM {recognition_intents}
 WHERE tenant_id = :tenant AND attempt_id = :attempt
@@ -34,6 +36,13 @@ WHERE tenant_id = :tenant AND object_key {among}
 UNION
 SELECT object_key FROM {{recognition_intents}}
 WHERE tenant_id = :tenant AND object_key {among} AND state = 'put' AND NOT ({aged})"""
+
+
+class Settled(NamedTuple):
+    """How many objects went, and how many intents belonged to loads that had died."""
+
+    objects: int
+    dead: int
 
 
 class Sweeper:
@@ -58,17 +67,23 @@ class Sweeper:
             found = session.rows(_OF_ATTEMPT, attempt=attempt)
             return self._remove_unnamed(session, {key for (key,) in found})
 
-    def settle(self) -> int:
-        """Remove what released rows and old intents name; how many objects went."""
-        gone = 0
+    def tidy(self) -> None:
+        """Settle; where that shows that a load was killed, look for what else it has left."""
+        if self.settle().dead:
+            self.remove_orphans()
+
+    def settle(self) -> Settled:
+        """Remove what released rows and old intents name."""
+        gone = dead = 0
         while True:
             with self._database.transaction(self._tenant) as session:
                 session.lock(exclusive=True)
                 statement = _OPEN.format(aged=self._database.aged, most=AT_ONCE)
                 found = session.rows(statement, grace=self._grace)
-                gone += self._remove_unnamed(session, {key for (key,) in found})
+                gone += self._remove_unnamed(session, {key for key, _ in found})
+                dead += sum(state == Intent.PUT for _, state in found)
             if len(found) < AT_ONCE:
-                return gone
+                return Settled(gone, dead)
 
     def remove_orphans(self) -> int:
         """Remove objects that nothing names and that are older than the grace; how many went.

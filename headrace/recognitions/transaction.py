@@ -136,7 +136,7 @@ class Transactions:
         for role, photo in one.photos.items():
             yield (
                 *(one.recognition_id, role.value, photo.name, one.recognized_on),
-                *(self._key(photo.sha256), photo.sha256, photo.bytes),
+                *(self._key(photo.sha256), photo.sha256, photo.size),
                 *(photo.width, photo.height, photo.media_type, self._batch.batch_id),
             )
 
