@@ -26,7 +26,7 @@ serve: $(VENV)/.runtime ## Start the server and its worker (PORT, HEADRACE_HOME,
 	$(BIN)/python manage.py serve --port $(PORT)
 
 test: $(VENV)/.dev lint types ## Run every check: lint, types, import contracts, tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile || $(AGAIN)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder || $(AGAIN)
 
 lint: $(VENV)/.dev ## Check style and import contracts
 	$(BIN)/ruff check .

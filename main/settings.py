@@ -271,6 +271,10 @@ HEADRACE_MIN_BYTES_PER_SECOND = int(os.environ.get("HEADRACE_MIN_BYTES_PER_SECON
 HEADRACE_BODY_SILENCE_SECONDS = int(os.environ.get("HEADRACE_BODY_SILENCE_SECONDS", 30))
 # So long a page of a list may look for its rows, with a thread of the server.
 HEADRACE_LIST_SECONDS = float(os.environ.get("HEADRACE_LIST_SECONDS", 20))
+# Links to photos are good for so long, a third less if they were not just made.
+HEADRACE_PHOTO_LINK_SECONDS = int(os.environ.get("HEADRACE_PHOTO_LINK_SECONDS", 15 * 60))
+# A store of photos that makes links of its own is redirected to, where readers reach it.
+HEADRACE_PHOTO_REDIRECTS = _flag("HEADRACE_PHOTO_REDIRECTS", default=True)
 # The head of a request must have come whole after so long.
 HEADRACE_HEADER_SECONDS = float(os.environ.get("HEADRACE_HEADER_SECONDS", 10))
 HEADRACE_UPLOAD_HOURS = int(os.environ.get("HEADRACE_UPLOAD_HOURS", 24))

@@ -49,7 +49,7 @@ class Broker:
         assert self._process is not None
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(60)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -63,12 +63,12 @@ class Broker:
 
     def flush(self) -> None:
         """Lose every message that waits."""
-        with Connection(self.url, connect_timeout=5) as connection:
+        with Connection(self.url, connect_timeout=60) as connection:
             connection.default_channel.queue_purge(QUEUE)
 
     def depth(self) -> int:
         """How many messages wait."""
-        with Connection(self.url, connect_timeout=5) as connection:
+        with Connection(self.url, connect_timeout=60) as connection:
             return connection.default_channel.queue_declare(QUEUE, passive=True).message_count
 
     def _wait(self) -> None:

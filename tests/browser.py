@@ -38,7 +38,7 @@ class Chromium:
         found = self._call("Runtime.evaluate", expression=script, returnByValue=True)
         return found.get("result", {}).get("value")
 
-    def wait(self, script: str, seconds: float = 20) -> None:
+    def wait(self, script: str, seconds: float = 90) -> None:
         """Until the expression is true."""
         end = time.monotonic() + seconds
         while self.evaluate(f"document.readyState === 'complete' && Boolean({script})") is not True:
@@ -91,4 +91,4 @@ def chromium(profile: Path) -> Iterator[Chromium]:
     finally:
         os.close(commands)
         process.terminate()
-        process.wait(20)
+        process.wait(60)

@@ -37,7 +37,7 @@ class Nodes:
             for one in family(process.pid):
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
-            process.wait(20)
+            process.wait(60)
 
     def revive(self) -> None:
         """Start what is not running, as a supervisor would."""
@@ -52,7 +52,7 @@ class Nodes:
             kill(pid)
         for name, process in self._processes.items():
             if name != "beat":
-                process.wait(20)
+                process.wait(60)
 
     def stop(self, name: str) -> int:
         """End a process as a deployment does; its exit code."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import reading, road, servers, service
 
@@ -16,6 +17,10 @@ on_every_database = pytest.mark.parametrize(
     "running_service", DIALECTS, indirect=True, scope="session"
 )
 SHARED = service.ROOT.parent / "shared"
+
+# A busy machine is no finding.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +62,11 @@ def running_service(
 ) -> Iterator[service.Service]:
     """One service of each dialect for all tests that leave it as it was: use a new tenant."""
     server = server_of(request, request.param)
-    settings = {"HEADRACE_WEBHOOK_ALLOW": "127.0.0.0/8"}  # where the tests' receivers are
-    settings |= {"HEADRACE_PARTITIONS": "on"} if request.param == PARTITIONED else {}
+    environment = {"HEADRACE_WEBHOOK_ALLOW": "127.0.0.0/8"}  # where the tests' receivers are
+    environment |= {"HEADRACE_PARTITIONS": "on"} if request.param == PARTITIONED else {}
     # Tests send up to 16 bodies at once; which process takes them is chance.
     home = tmp_path_factory.mktemp(request.param)
-    with service.running(home, server, HEADRACE_THREADS="32", **settings) as opened:
+    with service.running(home, server, HEADRACE_THREADS="32", **environment) as opened:
         yield opened
 
 
@@ -95,6 +100,13 @@ def shared_data() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("NO SHARED DATA beside the project: tests on real input are skipped")
     return SHARED / "data"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first, so that no process is alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

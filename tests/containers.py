@@ -188,7 +188,7 @@ class Container:
         """End what is left of it."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(20)
+            self._process.wait(60)
 
 
 def _instructions() -> list[Instruction]:

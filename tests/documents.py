@@ -175,7 +175,7 @@ class Clone:
             os.killpg(terminal.pid, signal.SIGTERM)
         except ProcessLookupError:
             return
-        terminal.wait(40)
+        terminal.wait(90)
 
 
 def reason_for(command: str, not_run: dict[str, str]) -> str | None:

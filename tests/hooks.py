@@ -54,7 +54,7 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait(self, count: int = 1, seconds: float = 20, kind: str = "") -> list[Received]:
+    def wait(self, count: int = 1, seconds: float = 90, kind: str = "") -> list[Received]:
         """The first requests, once so many have come."""
         end = time.monotonic() + seconds
         while len(found := self.of(kind)) < count:
@@ -131,7 +131,7 @@ class Hooks:
         return self._once(endpoint, lambda one: len(one["attempts"]) == count)
 
     def _once(
-        self, endpoint: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 20
+        self, endpoint: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 90
     ) -> list[dict[str, Any]]:
         end = time.monotonic() + seconds
         while True:

@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             held = held and len(self.server.arrived) > (self.server.hold_from or 0)
         if held:
             self.server.holding.set()
-            self.server.hold.wait(30)
+            self.server.hold.wait(120)
 
     def _chunk(self, digest: str, length: int, lines: int) -> dict[str, Any]:
         chunk = {

@@ -97,9 +97,12 @@ def retake_an_expired_lease() -> dict[str, Any]:
     clear()
     queue(uuid4())
     first = Claims("first").next()
-    early = Claims("second").next()
-    time.sleep(1.3)
-    second = Claims("second").next()
+    claims = Claims("second")
+    early = claims.next()
+    end = time.monotonic() + 60
+    while (second := claims.next()) is None:
+        assert time.monotonic() < end
+        time.sleep(0.05)
     effects = {
         "old holder": write_and_fence(first, f"old {first.job}"),
         "new holder": write_and_fence(second, f"new {first.job}"),
@@ -127,14 +130,16 @@ def keep_by_heartbeat() -> dict[str, Any]:
     queue(uuid4())
     lease = Claims("first").next()
     with jobs.heartbeat(lease):
-        taken = [_taken_within(2.5)]
+        taken = [_taken_within(1.5 * settings.HEADRACE_LEASE_SECONDS)]
         Job.objects.update(epoch=F("epoch") + 1)
-        time.sleep(0.8)
+        end = time.monotonic() + 60
+        while not lease.lost and time.monotonic() < end:
+            time.sleep(0.05)
     try:
         lease.check()
     except LeaseLost:
         taken.append("noticed")
-    taken.append(_taken_within(2.0))
+    taken.append(_taken_within(60))
     return {"taken": taken}
 
 
@@ -213,7 +218,7 @@ def make_room(seconds: str) -> dict[str, Any]:
     jobs.enqueue(KIND, slow, tenant)
     queue(tenant, 5)
     while Job.objects.filter(state__in=jobs.ACTIVE).exists():
-        assert time.monotonic() < arrived + 40
+        assert time.monotonic() < arrived + 120
         time.sleep(0.02)
     stop.set()
     thread.join()
@@ -244,7 +249,7 @@ def export_beside_a_file(lines: str) -> dict[str, Any]:
         time.sleep(0.01)
     began, small = time.monotonic(), receive_a_file(lines=10)
     while not Chunk.objects.filter(pk=small.pk, state=ChunkState.COMPLETED).exists():
-        assert time.monotonic() < began + 30
+        assert time.monotonic() < began + 90
         time.sleep(0.02)
     landed = time.monotonic() - began
     while Export.objects.filter(pk=export.pk, state=ExportState.RUNNING).exists():
@@ -333,7 +338,7 @@ def delay_of_a_small_tenant(workers: str) -> dict[str, Any]:
     time.sleep(0.5)
     queue(single)
     arrived = time.monotonic()
-    while single not in [tenant for _, tenant in log] and time.monotonic() < arrived + 20:
+    while single not in [tenant for _, tenant in log] and time.monotonic() < arrived + 60:
         time.sleep(0.005)
     stop.set()
     for thread in threads:

@@ -97,6 +97,29 @@ def scratch() -> list[Any]:
     return [proof["before"]["scratch_folders"], proof["after"]["scratch_folders"], left]
 
 
+def resisting_scratch() -> list[Any]:
+    """A scratch folder that is not removed at first, by claims that tire at once: what the
+    operator is told, and the end.
+    """
+    tenant = _tenant()
+    job = Job.objects.get(tenant_id=tenant)
+    Job.objects.filter(pk=job.pk).update(state="done")  # so that nobody else clears it
+    folder, elsewhere = (settings.HEADRACE_HOME / name for name in (f"scratch/{job.pk}", "disk"))
+    folder.parent.mkdir(exist_ok=True)
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere)  # which rmtree refuses, to root too
+    asked = services.erase(tenant, str(tenant), "test")
+    _work()
+    stuck = selectors.erasure(asked.pk)
+    folder.unlink()
+    shutil.rmtree(folder.parent)
+    Job.objects.filter(subject=asked.pk).update(run_after=Now())
+    _work()
+    proof = selectors.erasure(asked.pk)
+    told = stuck["message"].replace(str(job.pk), "JOB")
+    return [stuck["status"], told, proof["status"], proof["message"]]
+
+
 def old_holder() -> list[Any]:
     """A worker that lost the job to another removes nothing any more."""
     tenant = _tenant()

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from headrace.entities import ENTITIES, TABLES
 from headrace.schema import Entity, Text
-from tests import records
+from tests import recognition_rows, records
 from tests.exports import Exporter
 from tests.service import Merchant, Service
 
@@ -46,7 +46,7 @@ def filled(path: str, things: Mapping[str, str]) -> str:
 
 
 #: Ids that both have, of rows that are each one's own.
-MIRRORED = ("product_id", "row_id")
+MIRRORED = ("product_id", "row_id", "recognition_id")
 
 
 #: What an operation is sent, made for a tenant.
@@ -97,9 +97,11 @@ def stocked(merchant: Merchant, canary: str) -> Side:
         "takeout_id": made(side, "reports/takeouts")["takeout_id"],
         "key_id": made(side, "keys/", scopes=["read"])["key_id"],
         "endpoint_id": made(side, "webhooks/", **hook_of(side))["endpoint_id"],
+        "recognition_id": str(recognition_rows.NUMBER),
         "erasure_id": str(uuid4()),
         "idempotency": f"key {uuid4().hex}",
     }
+    recognition_rows.insert(merchant, canary)
     made(side, f"webhooks/{side.things['endpoint_id']}/test/")
     deliveries = merchant.request("GET", side.path(f"{HOOK}/deliveries/")).json()["data"]
     side.things["delivery_id"] = deliveries[0]["delivery_id"]

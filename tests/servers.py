@@ -50,7 +50,7 @@ def postgresql_of_our_own() -> Iterator[str | None]:
 
 def _may_create(url: str) -> bool:
     try:
-        with psycopg.connect(url, connect_timeout=3) as connection:
+        with psycopg.connect(url, connect_timeout=30) as connection:
             row = connection.execute(
                 "SELECT rolsuper OR (rolcreatedb AND rolcreaterole), current_setting"
                 "('server_version_num')::int FROM pg_roles WHERE rolname = current_user"
@@ -141,8 +141,8 @@ def mariadb_of_our_own(*options: str) -> "Iterator[MariaDB | None]":
     with tempfile.TemporaryDirectory(prefix="headrace-my-") as home:
         server = MariaDB(Path(home), *map(str, programs), options)
         server.install()
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()
@@ -187,7 +187,8 @@ class MariaDB:
         self._process.wait()
 
     def _wait(self) -> None:
-        for _ in range(300):
+        end = time.monotonic() + 150
+        while time.monotonic() < end:
             with suppress(pymysql.OperationalError):
                 pymysql.connect(**mysql_parts(self.url)).close()
                 return
@@ -253,7 +254,7 @@ def mariadb_database(server: str) -> Iterator[str]:
 
 def _may_create_on_mariadb(url: str) -> bool:
     try:
-        with pymysql.connect(**mysql_parts(url), connect_timeout=3) as connection:
+        with pymysql.connect(**mysql_parts(url), connect_timeout=30) as connection:
             cursor = connection.cursor()
             cursor.execute("SHOW GRANTS")
             grants = " ".join(grant for (grant,) in cursor.fetchall())

@@ -67,7 +67,7 @@ class Service:
                 yield connection
         else:
             path = self.home / "headrace.sqlite3"
-            with closing(sqlite3.connect(path, timeout=20, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
                 connection.create_function("headrace_tenant", 0, lambda: "*")
                 yield connection
 
@@ -116,7 +116,7 @@ class Service:
             self._http.close()  # a server waits a second or two for a connection that is kept
             self._http = self._client()
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(40)
+            self._process.wait(90)
             self._process = None
 
     def add_tenant(
@@ -161,12 +161,12 @@ class Service:
         return path.read_text() if path.exists() else ""
 
     def _wait_until_ready(self) -> None:
-        for _ in range(300):
-            try:
+        end = time.monotonic() + 150
+        while time.monotonic() < end:
+            with suppress(httpx2.TransportError):
                 if self.request("GET", "/health/ready").status_code == 200:
                     return
-            except httpx2.TransportError:
-                time.sleep(0.1)
+            time.sleep(0.1)
         raise AssertionError((self.home / "serve.log").read_text())
 
 
@@ -256,7 +256,7 @@ class Merchant:
         assert response.status_code == 200, response.text
         return [json.loads(line) for line in response.text.splitlines()]
 
-    def wait(self, token: str, seconds: float = 60) -> dict:
+    def wait(self, token: str, seconds: float = 180) -> dict:
         """The upload's status once it is finished."""
         end = time.monotonic() + seconds
         while not (status := self.status(token))["finished"]:
@@ -311,8 +311,8 @@ def _service(
     elif templates.fill(home, service.environment, migrate):
         with service.owner() as connection:
             connection.cursor().execute(_OWN_INSTANT)
-    service.start(workers)
     try:
+        service.start(workers)
         yield service
     finally:
         service.stop()

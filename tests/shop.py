@@ -1,5 +1,6 @@
 """Records of a small shop, and looks past the service into its database and object store."""
 
+import os
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,7 +36,8 @@ def ask(service: Service, statement: str) -> list[tuple]:
 def stored_objects(merchant: Merchant) -> list[Path]:
     """The files that the object store keeps for a merchant, unfinished ones included."""
     folder = merchant.service.home / "objects" / "sources" / str(merchant.tenant)
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    # Not rglob: a folder may go between its listing and the look into it.
+    return sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names)
 
 
 def form(*parts: tuple[str, str | None, bytes], boundary: str = "b0undary") -> dict:

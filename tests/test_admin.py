@@ -35,7 +35,7 @@ class Browser:
     """A client with cookies, as a person's browser has them."""
 
     def __init__(self, running: Service) -> None:
-        self.http = httpx2.Client(base_url=running.url, timeout=30)
+        self.http = httpx2.Client(base_url=running.url, timeout=60)
 
     def get(self, path: str, **options) -> httpx2.Response:
         return self.http.get(path, **options)
@@ -386,7 +386,7 @@ def test_expired_sessions_are_cleaned_up(running_service, operator):
     name = uuid4().hex
     running_service.manage("shell", "-v", "0", "-c", SESSIONS.replace("NAME", name))
     left = f"SELECT count(*) FROM django_session WHERE session_key = '{name}'"
-    for _ in range(200):
+    for _ in range(900):
         if ask(running_service, left) == [(0,)]:
             break
         time.sleep(0.1)

@@ -23,7 +23,6 @@ from tests.test_checker import Paths, mutated
 CUSTOMERS = BY_NAME["customers"]
 GENEROUS = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

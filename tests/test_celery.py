@@ -19,6 +19,8 @@ from tests.service import Merchant, Service
 from tests.shop import ask, customer, order
 from tests.test_metrics import wait_for_figures
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"HEADRACE_LEASE_SECONDS": "2", "HEADRACE_SWEEP_SECONDS": "1"}
 
 
@@ -67,7 +69,7 @@ def test_a_message_carries_an_id_and_nothing_else(bare, broker, shop):
     broker.flush()
     token = sent(shop)
     with Connection(broker.url) as connection, connection.SimpleQueue(brokers.QUEUE) as queue:
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=60)
         message.ack()
     job = ask(bare, "SELECT MAX(id) FROM jobs")[0][0]
     assert message.content_type == "application/json"
@@ -111,7 +113,7 @@ def _ring(broker: Broker, arguments: list) -> None:
 
 
 def test_beat_runs_the_schedule_and_workers_hear_it(nodes):
-    sent, end = "Sending due task sweep (headrace.sweep)", time.monotonic() + 30
+    sent, end = "Sending due task sweep (headrace.sweep)", time.monotonic() + 120
     while sent not in nodes.log("beat") and time.monotonic() < end:
         time.sleep(0.2)
     assert sent in nodes.log("beat")
@@ -123,10 +125,15 @@ def test_beat_runs_the_schedule_and_workers_hear_it(nodes):
 
 def test_status_and_events_answer_as_documented(nodes, shop):
     assert shop.wait(sent(shop))["status"] == "completed"
-    status = nodes.celery("status")
-    assert (status.returncode, status.stdout.count(": OK")) == (0, 2)
+    end = time.monotonic() + 90  # celery itself waits a second for those that answer
+    while not both_answer(status := nodes.celery("status")):
+        assert time.monotonic() < end, status
     with nodes.events() as lines:
         assert any("task received: headrace." in line for line in lines)
+
+
+def both_answer(status: subprocess.CompletedProcess) -> bool:
+    return (status.returncode, status.stdout.count(": OK")) == (0, 2)
 
 
 def test_the_embedded_worker_and_celery_share_one_table(bare, nodes, shop):
@@ -162,7 +169,7 @@ def test_metrics_are_generated_by_their_named_tasks(bare, broker, nodes, shop, t
     wait_for_figures(shop)
     revenue = f"SELECT total_revenue FROM tenant_daily_metrics WHERE tenant_id = {tenant}"
     assert ask(bare, revenue) == [(77,)]
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while f"Task {task}" not in nodes.log("one") + nodes.log("two") and time.monotonic() < end:
         time.sleep(0.2)
     assert f"Task {task}" in nodes.log("one") + nodes.log("two")
@@ -172,7 +179,7 @@ def test_expired_data_is_cleaned_up_by_its_named_task(bare, broker, nodes):
     assert "cleanup_expired_data" in {entry["task"] for entry in schedule(bare)}
     before = ended_jobs(bare, "cleanup")
     Celery(broker=broker.url).send_task("cleanup_expired_data", queue=brokers.QUEUE)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while ended_jobs(bare, "cleanup") == before and time.monotonic() < end:
         time.sleep(0.2)
     assert ended_jobs(bare, "cleanup") > before
@@ -223,4 +230,4 @@ def embedded_worker(service: Service) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(90)

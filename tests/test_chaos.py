@@ -104,7 +104,7 @@ class Sender:
         return response
 
     def _until_accepted(self, request: Callable[[], httpx2.Response]) -> str:
-        for _ in range(100):
+        for _ in range(500):
             try:
                 response = request()
             except httpx2.TransportError:
@@ -160,7 +160,7 @@ class Chaos:
 
 def _patient(url: str) -> psycopg.Connection:
     """A connection, once the server has recovered from its last kill."""
-    for _ in range(100):
+    for _ in range(900):
         try:
             return psycopg.connect(url, autocommit=True)
         except psycopg.OperationalError:

@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.entities import BY_NAME, ENTITIES
@@ -260,7 +260,7 @@ def test_the_fast_path_passes_only_what_the_inspector_passes(entity: Entity, zon
 
 
 @pytest.mark.parametrize("entity", FAST_TESTED, ids=lambda entity: entity.name)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(dice=st.randoms(use_true_random=False))
 def test_generated_and_mutated_lines_mean_the_same_on_both_paths(
     entity: Entity, dice: random.Random

@@ -131,7 +131,7 @@ def test_a_killed_run_continues_its_upload_and_sends_only_what_is_missing(
 ) -> None:
     server.hold_from = 2
     killed = start(data, server.url, "--tenant-id", ANN, "--jobs", "1")
-    assert server.holding.wait(20)
+    assert server.holding.wait(60)
     killed.kill()
     killed.communicate()
     first = list(server.arrived)
@@ -152,9 +152,9 @@ def test_ctrl_c_keeps_the_journal_and_says_how_to_continue(
 ) -> None:
     server.hold_from = 1
     stopped = start(data, server.url, "--tenant-id", ANN, "--jobs", "1")
-    assert server.holding.wait(20)
+    assert server.holding.wait(60)
     stopped.send_signal(signal.SIGINT)
-    _, told = stopped.communicate(timeout=10)
+    _, told = stopped.communicate(timeout=60)
     assert stopped.returncode == 130
     assert "1 of 4 files are accepted" in told
     assert "same command again" in told
@@ -193,12 +193,12 @@ def test_an_upload_that_the_server_forgot_is_opened_anew(server: IngestServer, d
 def test_two_clients_on_the_same_data_do_not_meet(server: IngestServer, data: Path) -> None:
     server.hold_from = 0
     first = start(data, server.url, "--tenant-id", ANN)
-    assert server.holding.wait(20)
+    assert server.holding.wait(60)
     second = run(data, server.url, "--tenant-id", ANN)
     assert second.returncode == 2
     assert f"another client (process {first.pid})" in second.stderr
     server.hold.set()
-    first.communicate(timeout=20)
+    first.communicate(timeout=60)
     assert first.returncode == 0
 
 

@@ -1,8 +1,8 @@
 """What the client is made of, called as a library."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -70,14 +70,18 @@ def test_without_a_key_the_demo_key_is_used_and_one_key_serves_one_tenant() -> N
         keys.choose([ANN, BEN], "k", None)
 
 
-def test_the_grace_for_parked_lines_begins_anew_with_each_fall() -> None:
-    grace = tenant_run.ParkedGrace(0.2)
+def test_the_grace_for_parked_lines_begins_anew_with_each_fall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(tenant_run, "time", SimpleNamespace(monotonic=lambda: now))
+    grace = tenant_run.ParkedGrace(20)
     assert not grace.is_over(3)
-    time.sleep(0.15)
+    now += 15
     assert not grace.is_over(2)
-    time.sleep(0.15)
+    now += 15
     assert not grace.is_over(2)
-    time.sleep(0.1)
+    now += 5
     assert grace.is_over(2)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.entities import BY_NAME, ENTITIES
@@ -169,7 +169,6 @@ def test_the_fast_reader_passes_only_what_the_inspector_passes_as_the_same_row(e
     assert passed > 50
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(line=st.binary(max_size=60) | PIECES)
 def test_no_bytes_raise_anything(line: bytes):
     for entity in ENTITIES[:2]:

@@ -128,7 +128,7 @@ def test_serve_works_on_postgresql_from_an_empty_database_to_accounted_rows(
         run("bulk_ingest.py", "--data-dir", data, "--api-url", url, "--wait-for-completion")
     finally:
         serving.send_signal(signal.SIGTERM)
-        assert serving.wait(40) == 0, (tmp_path / "serve.log").read_text()
+        assert serving.wait(90) == 0, (tmp_path / "serve.log").read_text()
     lines = sum(path.read_bytes().count(b"\n") for path in data.glob("*.ndjson"))
     with psycopg.connect(database_url) as connection:
         rows = [

@@ -109,7 +109,7 @@ class Shop(NamedTuple):
 
     def ask(self, method: str, path: str, **options) -> httpx2.Response:
         return httpx2.request(
-            method, self.url + path, headers={"X-API-Key": self.key}, timeout=30, **options
+            method, self.url + path, headers={"X-API-Key": self.key}, timeout=120, **options
         )
 
     def fresh_data(self) -> None:

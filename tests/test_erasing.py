@@ -47,6 +47,15 @@ def test_scratch_of_its_jobs_goes_and_that_of_others_stays(sqlite):
     assert sqlite.do("scratch", **AT_ONCE) == [1, 0, [False, True]]
 
 
+def test_a_scratch_folder_that_cannot_be_removed_is_named_and_tried_again(sqlite):
+    assert sqlite.do("resisting_scratch", HEADRACE_CLAIM_SECONDS="0", **AT_ONCE) == [
+        "running",
+        "It will be tried again: scratch folder JOB cannot be removed.",
+        "done",
+        None,
+    ]
+
+
 def test_a_worker_that_lost_the_erasure_removes_nothing(database):
     assert database.do("old_holder", **AT_ONCE) == [True, [1, 1], 0]
 

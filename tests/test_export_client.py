@@ -89,7 +89,7 @@ class Client:
         started = self.start()
         until(lambda: self.size >= size or started.poll() is not None)
         started.send_signal(how)
-        said = started.communicate(timeout=20)[1]
+        said = started.communicate(timeout=60)[1]
         assert started.returncode == (-how if how == signal.SIGKILL else 130), said
         return said
 
@@ -110,7 +110,7 @@ def client(exporter: Exporter, road: NarrowRoad, tmp_path: Path) -> Client:
     return Client(exporter, road.url, tmp_path / "orders.csv")
 
 
-def until(is_so, seconds: float = 30) -> None:
+def until(is_so, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end
@@ -265,7 +265,7 @@ def test_a_file_is_one_clients_and_one_exports_until_it_is_whole(
     second = client.run()
     assert (second.returncode, f"process {first.pid}".encode() in second.stderr) == (2, True)
     first.send_signal(signal.SIGINT)
-    said = first.communicate(timeout=20)[1]
+    said = first.communicate(timeout=60)[1]
     assert (first.returncode, b"same command again to continue" in said) == (130, True)
     other = client.run("--format", "json")
     assert (other.returncode, b"belongs to another export" in other.stderr) == (2, True)

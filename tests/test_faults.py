@@ -82,7 +82,8 @@ def assert_alone_as_told(database: road.Database, path: Path, kind: Kind, format
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     seed=st.integers(0, 2**31),

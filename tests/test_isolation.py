@@ -495,7 +495,7 @@ REFUSAL = "another tenant|append-only"  # whichever trigger the database asks fi
 @contextmanager
 def stray_connection(running: Service, tenant: str | None) -> Iterator[sqlite3.Connection]:
     """A connection past the service that claims to act for a tenant, or for none."""
-    connection = sqlite3.connect(running.home / "headrace.sqlite3", timeout=20)
+    connection = sqlite3.connect(running.home / "headrace.sqlite3", timeout=60)
     connection.create_function("headrace_tenant", 0, lambda: tenant)
     try:
         yield connection
@@ -508,7 +508,7 @@ def stray_connection(running: Service, tenant: str | None) -> Iterator[sqlite3.C
 @pytest.mark.parametrize("table", sorted(GUARDED))
 def test_a_write_past_the_service_is_refused(running_service, neighbours, table):
     mine, theirs = (merchant.tenant.hex for merchant in neighbours)
-    connection = sqlite3.connect(running_service.home / "headrace.sqlite3", timeout=20)
+    connection = sqlite3.connect(running_service.home / "headrace.sqlite3", timeout=60)
     with pytest.raises(sqlite3.OperationalError, match="no such function: headrace_tenant"):
         connection.execute(f"DELETE FROM {table}")
     connection.close()

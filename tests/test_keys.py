@@ -211,7 +211,7 @@ def test_what_was_accepted_before_a_suspension_lands(running_service):
     sent = held.send("products.ndjson", ndjson(product()))
     set_state(held, "suspended")
     assert sent.status_code == 201, sent.text
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not tables.rows(running_service, held.tenant, "products"):
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -397,13 +397,13 @@ def test_without_an_overlap_the_old_key_is_refused_within_a_second(running_servi
 @on_every_database
 def test_a_key_ends_by_itself_and_its_successor_lives_as_long(running_service):
     owner = running_service.add_tenant()
-    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    soon = datetime.now(UTC) + timedelta(seconds=8)
     brief = mint(owner, "read", expires_at=soon.isoformat())
     assert is_known(brief)
     follower = rotate(owner, id_of(brief)).json()
     assert keys_of(owner)[id_of(brief)]["expires_at"] == soon.isoformat().replace("+00:00", "Z")
     lifetime = datetime.fromisoformat(follower["expires_at"]) - datetime.now(UTC)
-    assert timedelta(0) < lifetime < timedelta(seconds=2)
+    assert timedelta(0) < lifetime < timedelta(seconds=9)
     time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()))
     assert_refused_within_a_second(brief)
     assert keys_of(owner)[id_of(brief)]["status"] == "expired"
@@ -426,8 +426,9 @@ def test_the_last_key_that_can_make_keys_is_kept(running_service):
     mint(owner, "read", "export")
     refused = revoke(owner, id_of(owner))
     assert (refused.status_code, refused.json()["code"]) == (409, "last_admin_key")
-    mint(owner, "admin", expires_at=(datetime.now(UTC) + timedelta(seconds=0.1)).isoformat())
-    time.sleep(0.2)
+    soon = datetime.now(UTC) + timedelta(seconds=3)
+    mint(owner, "admin", expires_at=soon.isoformat())
+    time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()) + 0.1)
     assert revoke(owner, id_of(owner)).status_code == 409
     rotated = rotate(owner, id_of(owner)).json()
     # It is valid for a day more, but it will not be what is left.
@@ -511,27 +512,32 @@ def test_the_last_use_of_a_key_is_told_soon(running_service):
     owner = running_service.add_tenant()
     user = mint(owner, "read")
     user.request("GET", f"/tenants/{owner.tenant}/customers/")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while (used := keys_of(owner)[id_of(user)]["last_used_at"]) is None:
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert abs(datetime.now(UTC) - datetime.fromisoformat(used)) < timedelta(seconds=20)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(used)) < timedelta(seconds=60)
 
 
 USES = """
 import time
 from apps.tenants.models import ApiKey
 from apps.tenants.usage import _Uses
-def used(uses):
+def used(uses, before, seconds=60):
     for _ in range(1_000):
         uses.note("KEY_ID")
-    time.sleep(uses.DELAY_SECONDS + 0.3)
-    return ApiKey.objects.get(key_id="KEY_ID").last_used_at
+    end = time.monotonic() + seconds
+    while (told := ApiKey.objects.get(key_id="KEY_ID").last_used_at) == before:
+        if time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    return told
 uses = _Uses()
 uses.DELAY_SECONDS = 0.1
-first, second = used(uses), used(uses)
+first = used(uses, None)
+second = used(uses, first, uses.DELAY_SECONDS + 0.3)
 uses._due.clear()
-print(first is not None, first == second, used(uses) > second)
+print(first is not None, first == second, used(uses, second) > second)
 """
 
 

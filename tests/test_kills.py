@@ -68,6 +68,7 @@ def has_a_suspect(running: Service) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_load_with_twenty_kills_ends_as_one_without(dialect, data, request, tmp_path):
     server = server_of(request, dialect)

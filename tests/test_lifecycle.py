@@ -224,14 +224,14 @@ def test_a_body_that_comes_in_while_its_tenant_is_suspended_is_cut(running_servi
     def slowly() -> Iterator[bytes]:
         yield line
         operator.suspend(leaver)
-        while time.monotonic() - began < 15:
+        while time.monotonic() - began < 60:
             time.sleep(0.1)
             yield line * 100
 
     headers = {"X-Filename": "customers.ndjson", "Idempotency-Key": uuid4().hex}
     answer = leaver.request("POST", "/ingest/comprehensive/", content=slowly(), headers=headers)
     assert problem(answer) == (403, "suspended")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert files_of(running_service, leaver.tenant) == []
 
 
@@ -272,7 +272,7 @@ def stuck_halfway(running: Service, tenant: UUID) -> Iterator[None]:
         cursor = connection.cursor()
         if running.dialect == "sqlite":  # all of the database, once some rows have gone
             while len(rows_of(running, "customers", tenant)) == MANY:
-                pass
+                time.sleep(0.01)
             cursor.execute("BEGIN IMMEDIATE")
         else:
             cursor.execute("BEGIN")
@@ -303,13 +303,14 @@ def test_an_erasure_that_is_killed_goes_on(running_service, operator):
     )["erasure_id"]
     await_claim(running_service, asked)
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(hurry, running_service, asked)
+        hurried = pool.submit(hurry, running_service, asked)
         with stuck_halfway(running_service, leaver.tenant):
             if running_service.dialect != "sqlite":
                 while rows_of(running_service, "customers", leaver.tenant):
                     time.sleep(0.02)
             [worker] = running_service.worker_pids()
             os.kill(worker, signal.SIGKILL)
+        hurried.result()
     assert operator.done("GET", f"/erasures/{asked}/")["after"] is None
     own = f"kind = 'erase' AND subject = {running_service.spelled(asked)}"
     [(job, epoch)] = ask(running_service, f"SELECT id, epoch FROM jobs WHERE {own}")
@@ -323,10 +324,14 @@ def test_an_erasure_that_is_killed_goes_on(running_service, operator):
 
 
 def await_claim(running: Service, erasure: str) -> None:
-    """Until a worker has stopped the tenant's work, and waits."""
+    """Until a worker has stopped the tenant's work, and the job waits for the quiet to be over."""
     own = running.spelled(erasure)
-    while not ask(running, f"SELECT id FROM erasures WHERE id = {own} AND started_at IS NOT NULL"):
-        time.sleep(0.05)
+    for sign in (
+        f"SELECT id FROM erasures WHERE id = {own} AND started_at IS NOT NULL",
+        f"SELECT id FROM jobs WHERE subject = {own} AND state = 'queued'",
+    ):
+        while not ask(running, sign):
+            time.sleep(0.05)
 
 
 # Quotas

@@ -23,7 +23,7 @@ def ask_sales(merchant: Merchant, **asked: Any) -> dict[str, Any]:
     return json.loads(response.content, parse_float=Decimal)
 
 
-def wait_for_figures(merchant: Merchant, seconds: float = 30) -> None:
+def wait_for_figures(merchant: Merchant, seconds: float = 120) -> None:
     """Until no day is listed as changed."""
     end = time.monotonic() + seconds
     while sales.listed_days(merchant.service, merchant.tenant):

@@ -19,6 +19,7 @@ HISTORIES = sizes.of(60, 15)
 SHORT_LEASE = {"HEADRACE_LEASE_SECONDS": "1", "HEADRACE_SWEEP_SECONDS": "1"}
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_figures_are_those_of_the_rows_after_any_history(dialect, request, tmp_path):
     with inside.database(tmp_path, server_of(request, dialect)) as opened:
@@ -28,6 +29,7 @@ def test_figures_are_those_of_the_rows_after_any_history(dialect, request, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_figures_are_those_of_the_rows_after_kills_of_the_worker(dialect, request, tmp_path):
     """kill -9 at random instants of loads and recomputations that follow each other."""

@@ -105,7 +105,7 @@ def more_workers(running: Service, number: int) -> Iterator[None]:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(40)
+            process.wait(90)
 
 
 @on_every_database
@@ -233,11 +233,12 @@ def test_11_exactly_so_many_calls_pass_a_limit_and_refused_ones_do_not_extend_it
     with ThreadPoolExecutor(12) as pool:
         calls = pool.map(lambda at: prices.send(limited, item, {"new_price": at}), range(1, 41))
         found = Counter(answer.status_code for answer in calls)
-    ended = time.monotonic()
+    ended = asked = time.monotonic()
     assert sum(found.values()) == 40
     assert found[201] in range(10, 11 + int((ended - began) / 6))  # one comes back every 6 s
     while (answer := prices.send(limited, item, {"new_price": 50})).status_code == 429:
-        assert time.monotonic() - ended < 7
+        assert asked - ended < 6.2
+        asked = time.monotonic()
     assert answer.status_code == 201
 
 

@@ -19,6 +19,8 @@ from tests.conftest import DIALECTS, server_of
 from tests.exports import Exporter
 from tests.shop import product
 
+pytestmark = pytest.mark.slow
+
 ROWS = int(os.environ.get("HEADRACE_MOVE_ROWS", 2_000))  # of each record type
 # What the command has told when it is killed, a moment later: once in its first half, and twice in
 # its second, the last time between the files of a tenant.
@@ -85,6 +87,7 @@ def move(source_url: str, target_url: str, home: Path) -> subprocess.Popen:
     )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", [dialect for dialect in DIALECTS if dialect != "sqlite"])
 def test_a_database_moves_whole_though_it_is_killed_on_the_way(dialect, source, request, tmp_path):
     old, merchants = source

@@ -79,7 +79,7 @@ def load_two_shops_at_once(running: Service) -> None:
     )
 
     shops = [running.add_tenant(name=name) for name in ("First", "Second")]
-    end = time.monotonic() + 40
+    end = time.monotonic() + 90
     while len(ask(running, "SELECT DISTINCT worker FROM jobs WHERE worker <> ''")) < 2:
         assert time.monotonic() < end, "the second worker took no job"
         send_to_each(shops)
@@ -108,7 +108,7 @@ def kill_the_worker_between_segments(running: Service) -> None:
     merchant = running.add_tenant()
     data = ndjson(*(customer() for _ in range(25_000)))
     assert merchant.send("customers.ndjson", data).status_code == 201
-    end = time.monotonic() + 20
+    end = time.monotonic() + 90
     while not ask(running, "SELECT id FROM segments WHERE report IS NOT NULL"):
         assert time.monotonic() < end, running.log()
         time.sleep(0.002)
@@ -271,7 +271,7 @@ def left_behind(request, folder: Path, mistake: Mistake, patches: Iterable[Patch
     ) as running:
         mistake.work(running)
         url = running.environment.get("DATABASE_URL")
-        rests = check.wait_for_rest(home, url, seconds=40 if mistake.needs_rest else 5)
+        rests = check.wait_for_rest(home, url, seconds=90 if mistake.needs_rest else 5)
         assert rests or not mistake.needs_rest
         return check.violations(home, url)
 

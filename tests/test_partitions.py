@@ -218,7 +218,7 @@ def test_a_load_ends_in_equal_accounts_and_equal_tables(
 
 def wait_for_wakes(running: Service, tenant: UUID) -> None:
     """Until nothing is parked but the items of the order that never comes and of a refused one."""
-    for _ in range(200):
+    for _ in range(1_200):
         if ask(running, f"SELECT count(*) FROM parked WHERE tenant_id = '{tenant}'") == [(2,)]:
             return
         time.sleep(0.1)

@@ -60,7 +60,7 @@ class Product:
             f"{self._at}/products/{self.id}/price-event/",
             content=json.dumps(body, default=str),
             headers={**self._headers, "Idempotency-Key": key or uuid4().hex},
-            timeout=30,
+            timeout=120,
         )
 
     def anomalies(self) -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ class Product:
         return _decoded(self._get("/price-anomalies/", after=after, wait=5).content)
 
     def _get(self, path: str, **asked: Any) -> httpx2.Response:
-        answer = httpx2.get(self._at + path, params=asked, headers=self._headers, timeout=30)
+        answer = httpx2.get(self._at + path, params=asked, headers=self._headers, timeout=120)
         if answer.status_code != 200:
             raise Trouble(f"GET {path} answered {answer.status_code}: {answer.text}")
         return answer
@@ -209,7 +209,7 @@ def _is_known(shop: Shop) -> bool:
         f"{shop.url}/api/v1/tenants/{shop.tenant}/price-anomalies/",
         params={"after": "latest"},
         headers={"X-API-Key": shop.key},
-        timeout=30,
+        timeout=120,
     )
     return answer.status_code == 200
 
@@ -222,7 +222,7 @@ def _new_product(shop: Shop) -> str:
         f"{shop.url}/api/v1/ingest/comprehensive/?entity=products",
         content=json.dumps(record) + "\n",
         headers={"X-API-Key": shop.key, "Idempotency-Key": key, "X-Filename": "products.ndjson"},
-        timeout=30,
+        timeout=120,
     )
     if not sent.is_success:
         raise errors.of_answer(sent)

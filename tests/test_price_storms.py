@@ -166,10 +166,10 @@ def test_who_waits_hears_at_once_and_who_waits_in_vain_gets_an_empty_page(shop):
         send(shop, item, {"new_price": 1000})
         page = waiting.result()
     assert [line["product_id"] for line in page["data"]] == [item]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     began = time.monotonic()
     assert follow(shop, "1", wait=1) == {"data": [], "next_cursor": "1"}
-    assert 0.9 < time.monotonic() - began < 5
+    assert 0.9 < time.monotonic() - began < 15
 
 
 def servers_of(running: Service) -> list[psutil.Process]:

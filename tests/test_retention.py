@@ -207,7 +207,7 @@ def worker(database: Inside) -> Iterator[subprocess.Popen]:
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(90)
 
 
 @pytest.mark.slow

@@ -227,9 +227,8 @@ def test_lines_that_wake_between_a_cancel_and_a_resume_keep_their_outcome(mercha
     waiting = order(customer_id=buyer["customer_id"])
     data = ndjson(waiting, *(order() for _ in range(BIG)))
     token = merchant.send("orders.ndjson", data).json()["upload_token"]
-    while not merchant.status(token)["outcomes"]["parked"]:
-        if merchant.status(token)["finished"]:
-            pytest.fail("it was over before it could be cancelled")
+    while not (now := merchant.status(token))["outcomes"]["parked"]:
+        assert not now["finished"], "it was over before it could be cancelled"
         time.sleep(0.01)
     step(merchant, token, "cancel")
     assert ending(merchant.wait(token))[0] in ("cancelled", "completed")
@@ -323,7 +322,7 @@ def test_time_to_live_begins_when_a_line_is_parked(merchant):
     mine = f"WHERE chunk_id = {_chunk(merchant, token)}"
     assert ask(merchant.service, f"SELECT ROUND({hours}) FROM parked {mine}") == [(48,)]
     ask(merchant.service, f"UPDATE parked SET expires_at = '{LONG_AGO}' {mine}")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 200  # the sweep for these rests 20 times as long as it took
     while merchant.status(token)["outcomes"]["parked"] and time.monotonic() < end:
         time.sleep(0.2)
     status = merchant.wait(token)
@@ -411,7 +410,7 @@ def test_bodies_never_take_the_last_threads(tmp_path):
         finally:
             for connection in slow:
                 connection.close()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 90
         while merchant.send("customers.ndjson", sound(1)).status_code != 201:
             assert time.monotonic() < end
 
@@ -444,7 +443,7 @@ def test_a_body_that_brings_nothing_is_given_up(tmp_path):
     ) as running:
         merchant = running.add_tenant()
         with _open_body(merchant) as connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             answer = connection.makefile("rb").read()  # it is closed, or this would not end
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b'"code":"too_slow"' in answer.replace(b" ", b"")
@@ -461,7 +460,7 @@ def test_a_body_that_trickles_is_given_up(tmp_path):
         merchant = running.add_tenant()
         with _open_body(merchant) as connection:
             connection.settimeout(0.1)
-            answer, end = b"", time.monotonic() + 30
+            answer, end = b"", time.monotonic() + 90
             while not answer and time.monotonic() < end:
                 with suppress(TimeoutError, BrokenPipeError):
                     connection.sendall(b"x" * 20)

@@ -762,7 +762,7 @@ def _kill_among_the_stock_events(folder: Path) -> None:
     process = subprocess.Popen(
         [*command, "--output-dir", str(folder)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     try:
         while not _is_halfway(folder):
             assert process.poll() is None

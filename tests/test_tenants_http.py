@@ -22,6 +22,7 @@ from tests.shop import ask, customer, order, order_item, product
 TOKEN, TENANT = "{token}", "{tenant_id}"
 ENDPOINT = "/api/v1/tenants/{tenant_id}/webhooks/{endpoint_id}"
 NOBODYS = str(uuid4())  # the id of no row that a tenant has
+NUMBER, NOBODYS_NUMBER = "{recognition_id}", "4000000000"
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,9 @@ def shop(running_service: Service) -> Merchant:
 
 
 # Every operation of the OpenAPI document, and what a caller of it must be: anybody where it is
-# `open`; `key` needs a key, `token` names an upload of the caller's besides, `tenant` the caller,
-# and `row` something of the caller's besides. `operator` needs the key of an operator.
+# `open`, whoever has a link of ours where it is `signed`; `key` needs a key, `token` names an
+# upload of the caller's besides, `tenant` the caller, and `row` something of the caller's besides.
+# `operator` needs the key of an operator.
 OPERATIONS = {
     ("get", "/health/"): "open",
     ("get", "/health/live"): "open",
@@ -64,6 +66,9 @@ OPERATIONS = {
     ("post", "/api/v1/tenants/{tenant_id}/products/{product_id}/price-event/"): "row",
     ("get", "/api/v1/tenants/{tenant_id}/products/{product_id}/price-anomalies/"): "row",
     ("get", "/api/v1/tenants/{tenant_id}/orders/search"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/recognitions/"): "tenant",
+    ("get", "/api/v1/tenants/{tenant_id}/recognitions/{recognition_id}/"): "row",
+    ("get", "/api/v1/photos/{link}"): "signed",
     ("get", "/api/v1/tenants/{tenant_id}/audit/"): "tenant",
     ("get", "/api/v1/tenants/{tenant_id}/keys/"): "tenant",
     ("post", "/api/v1/tenants/{tenant_id}/keys/"): "tenant",
@@ -168,7 +173,7 @@ def routes_of(running: Service) -> set[str]:
 def call(running: Service, operation: tuple[str, str], name: str, **headers: str):
     """`name` is that of what the operation is about, an upload's token or a tenant's id."""
     method, path = operation
-    path = path.replace(TOKEN, name).replace(TENANT, name)
+    path = path.replace(TOKEN, name).replace(TENANT, name).replace(NUMBER, NOBODYS_NUMBER)
     for key in _IDS:
         path = path.replace(key, NOBODYS)
     return running.request(method.upper(), path, headers=headers)

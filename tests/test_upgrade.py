@@ -12,6 +12,8 @@ from tests.conftest import HTTP_DIALECTS, server_of
 from tests.inside import Inside
 from tests.service import Merchant
 
+pytestmark = pytest.mark.slow
+
 #: The first migrations after which there can be files and rows; those of other apps came later.
 FIRST = dict.fromkeys(("tenants", "ingestions", "core", "catalog"), "0001_initial")
 GONE = {("chunks", "reject_codes")}  # they became reject_groups

@@ -16,8 +16,10 @@ from tests.road import ndjson
 from tests.service import Service
 from tests.shop import ask, customer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
-    "HEADRACE_LEASE_SECONDS": "1",
+    "HEADRACE_LEASE_SECONDS": "4",
     "HEADRACE_SWEEP_SECONDS": "1",
     "HEADRACE_CLEANUP_SECONDS": "1",
     "HEADRACE_WEBHOOK_ALLOW": "127.0.0.0/8",
@@ -115,7 +117,7 @@ def rows(running: Service, own: Hooks) -> list[int]:
     return [ask(running, f"SELECT COUNT(*) FROM webhook_{name} {mine}")[0][0] for name in names]
 
 
-def until(holds, seconds: float = 20) -> None:
+def until(holds, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

@@ -1,10 +1,11 @@
 """Price events as JSON: money as numbers with the digits that count, times in UTC."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+
+from apps.core import wire
 
 _NOTHING = msgspec.Raw(b"null")
 encode = msgspec.json.Encoder().encode
@@ -26,7 +27,7 @@ def told(event: Any) -> dict[str, Any]:
         "severity": event.severity,
         "status": event.status,
         "source": event.source,
-        "processed_at": instant(event.processed_at),
+        "processed_at": wire.instant(event.processed_at),
     }
 
 
@@ -55,10 +56,6 @@ def digits(amount: Decimal) -> str:
     """Without an exponent, and without the zeros that fill a column's decimals."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def instant(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _raw(text: str | None) -> msgspec.Raw:

@@ -7,7 +7,7 @@ import msgspec
 
 from apps.audit.asking import Asked
 from apps.audit.models import AuditEntry
-from apps.core import pages
+from apps.core import pages, wire
 from apps.core.isolation import tenant_reading
 from apps.core.origins import Kind
 
@@ -25,7 +25,7 @@ def entries(tenant: UUID, asked: Asked) -> tuple[list[dict[str, Any]], str | Non
         row["details"] = msgspec.Raw(row["details"].encode())
         if row["actor_kind"] not in _TENANTS_SIDE:
             row["address"] = ""  # how the operator's machines are called is not the tenant's matter
-        row["recorded_at"] = f"{row['recorded_at']:%Y-%m-%dT%H:%M:%S.%f}Z"
+        row["recorded_at"] = wire.instant(row["recorded_at"])
     return page, pages.cursor_behind(page[-1]["id"]) if len(found) > asked.limit else None
 
 

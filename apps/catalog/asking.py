@@ -34,7 +34,7 @@ from headrace.reading.selection import (
 )
 from headrace.schema import Boolean, Entity, Field, Text, Timestamp
 
-FIELDS, CURSOR, AFTER, LIMIT = "fields", "cursor", "after", "limit"
+AFTER, LIMIT = "after", "limit"
 IS, ANY_OF, MISSING, TO_THE_DAY = "is", "any of", "missing", "to the day"
 MOST_LINES = 10**9
 #: By name: the column, and how it is compared: by a word of these, or by one of filters.words().
@@ -75,7 +75,7 @@ def page(tenant: UUID, entity: Entity, asked: QueryDict) -> Selection:
     Raises Problem.
     """
     known = parameters(entity)
-    pages.check(asked, *known, FIELDS)
+    pages.check(asked, *known, pages.FIELDS)
     after = pages.cursor(asked, _name_of(entity), *key_order(entity))
     conditions = _conditions(tenant, entity, known, asked)
     return Selection(
@@ -108,14 +108,14 @@ def too_broad(selection: Selection) -> Problem:
 
 def one(entity: Entity, key: UUID, asked: QueryDict) -> Selection:
     """The row of a key. Raises Problem."""
-    pages.check(asked, FIELDS, paging=())
+    pages.check(asked, pages.FIELDS, paging=())
     wanted = Condition(entity.field(entity.key), Operator.ONE_OF, (str(key),))
     return Selection(entity, _columns(entity, asked, key_order(entity)), (wanted,))
 
 
 def search(tenant: UUID, asked: QueryDict) -> Selection:
     """Orders, the newest first; one more than the limit, where there is one. Raises Problem."""
-    pages.check(asked, *SEARCH, FIELDS, paging=(AFTER, LIMIT))
+    pages.check(asked, *SEARCH, pages.FIELDS, paging=(AFTER, LIMIT))
     limit = pages.number(asked, LIMIT, MOST_LINES)
     return Selection(
         ORDERS,
@@ -151,11 +151,10 @@ def _name_of(entity: Entity) -> Field:
 
 def _columns(entity: Entity, asked: QueryDict, always: tuple[Field, ...]) -> tuple[Field, ...]:
     """The columns asked for, behind those by which one can go on."""
-    given = [name for text in asked.getlist(FIELDS) for name in text.split(",")]
     try:
-        chosen = columns_of(entity, given or None)
+        chosen = columns_of(entity, pages.fields(asked) or None)
     except BadSelection as bad:
-        raise Problem("invalid_request", f"{FIELDS}: {bad}") from None
+        raise Problem("invalid_request", f"{pages.FIELDS}: {bad}") from None
     names = {field.name for field in chosen}
     return (*(field for field in always if field.name not in names), *chosen)
 

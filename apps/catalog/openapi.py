@@ -4,7 +4,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
 
-from apps.catalog.asking import ANY_OF, FIELDS, IS, MISSING, Parameters
+from apps.catalog.asking import ANY_OF, IS, MISSING, Parameters
 from headrace.entities import ENTITIES, TABLES
 from headrace.reading import filters
 from headrace.schema import (
@@ -53,16 +53,9 @@ def parameters(known: Parameters) -> list[OpenApiParameter]:
     return [_parameter(name, field, word) for name, (field, word) in known.items()]
 
 
-def fields(entity: Entity) -> OpenApiParameter:
-    """The parameter that says which columns a row has."""
-    names = {"type": "string", "enum": [field.name for field in entity.columns]}
-    return OpenApiParameter(
-        FIELDS,
-        {"type": "array", "items": names, "minItems": 1},
-        style="form",
-        explode=False,
-        description="columns, commas between them; repeatable",
-    )
+def columns(entity: Entity) -> list[str]:
+    """The names of what a row can have."""
+    return [field.name for field in entity.columns]
 
 
 def _parameter(name: str, field: Field, word: str) -> OpenApiParameter:

@@ -1,20 +1,18 @@
 """HTTP for reading back: a list and a row of every record type, and the search of orders."""
 
-import hashlib
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.http import parse_etags
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from apps.catalog import asking, openapi, selectors
-from apps.core import blocks, pages, seats
+from apps.core import blocks, seats
 from apps.core.problems import Problem
-from apps.core.wire import CURSOR, PROBLEM, plain, whole
+from apps.core.wire import IF_NONE_MATCH, PAGING, PROBLEM, fields, plain, tagged, whole
 from apps.tenants.authentication import tenant_at
 from apps.tenants.scopes import Scope
 from headrace.entities.orders import ORDERS
@@ -33,9 +31,8 @@ def rows_of(entity: Entity) -> type[APIView]:
             " says.",
             parameters=[
                 *openapi.parameters(asking.parameters(entity)),
-                openapi.fields(entity),
-                CURSOR,
-                whole("limit", 1, pages.MOST, f"rows of a page; {pages.USUAL}"),
+                fields(openapi.columns(entity)),
+                *PAGING,
             ],
             responses={
                 200: openapi.page_of(entity),
@@ -62,8 +59,8 @@ def row_of(entity: Entity) -> type[APIView]:
             operation_id=f"get_{entity.name}_row",
             description=f"The row of a `{entity.key}`.",
             parameters=[
-                openapi.fields(entity),
-                OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER),
+                fields(openapi.columns(entity)),
+                IF_NONE_MATCH,
             ],
             responses={
                 200: openapi.row_of(entity),
@@ -76,7 +73,7 @@ def row_of(entity: Entity) -> type[APIView]:
             line = selectors.row(tenant, asking.one(entity, row_id, request.query_params))
             if line is None:
                 raise Problem("not_found", "Check the address and whose it is.")
-            return _tagged(request, line)
+            return tagged(request, line)
 
     return Row
 
@@ -91,7 +88,7 @@ class Search(APIView):
         " limit cut the rest off, and next_cursor for it. Without it the stream has broken off.",
         parameters=[
             *openapi.parameters(asking.SEARCH),
-            openapi.fields(ORDERS),
+            fields(openapi.columns(ORDERS)),
             whole("limit", 1, asking.MOST_LINES, "orders at most; without it all"),
             OpenApiParameter(
                 "after", str, description="next_cursor, or `order_date~order_id` of the last line"
@@ -111,15 +108,3 @@ class Search(APIView):
             return StreamingHttpResponse(begun, content_type="application/x-ndjson")
 
         return seats.seated(plain(request), tenant, answer)
-
-
-def _tagged(request: Request, line: bytes) -> HttpResponse:
-    """A row under the name of its content, or no more than that to whoever has it."""
-    etag = f'"{hashlib.sha256(line).hexdigest()[:32]}"'
-    known = {
-        one.removeprefix("W/") for one in parse_etags(request.headers.get("If-None-Match", ""))
-    }
-    headers = {"ETag": etag}
-    if known & {etag, "*"}:
-        return HttpResponse(status=304, headers=headers)
-    return HttpResponse(line, content_type="application/json", headers=headers)

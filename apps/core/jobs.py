@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -193,8 +193,20 @@ class Claims:
                 return lease
         return None
 
+    def _is_any(self) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(*self._look)
+            return cursor.fetchone() is not None
+
+    @cached_property
+    def _look(self) -> tuple[str, tuple[Any, ...]]:
+        # Spelled once: idle workers look ten times a second, and spelling takes most of a look.
+        return runnable().filter(self._chosen).values("pk")[:1].query.sql_with_params()
+
     def _candidates(self) -> list[int]:
         """The oldest runnable job of each priority, tenant and kind, the fairest choice first."""
+        if not self._is_any():
+            return []
         found = runnable().filter(self._chosen).values_list("priority", "tenant_id", "kind")
         busy, whole = dict(running().values_list("tenant_id").annotate(Count("id"))), whole_kinds()
         ordered = sorted(

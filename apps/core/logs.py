@@ -26,11 +26,20 @@ _SECRET = re.compile(
     r"(?P<key>hr_[0-9a-f]{12}_\w+|api_key_[0-9a-f-]{32,36})"
     r"|(?P<webhook>whsec_[\w+/=-]+)"
     r"|(?P<upload>(?:(?<![a-z0-9])|(?<=\\n))up_[\w-]{16,})"
+    r'|(?P<photo>(?<=/photos/)[^\s"/]+)'
     r'|(?P<bearer>bearer +[^\s"\\]+)'
     r'|(?P<password>(?<=://)[^\s"/]*:[^\s"]*(?=@))',
     re.IGNORECASE | re.ASCII,
 )
-_SIGNS = ("hr_", "api_key_", "up_", "whsec_", "bearer", "://")  #: each secret has one of them
+_SIGNS = (
+    "hr_",
+    "api_key_",
+    "up_",
+    "whsec_",
+    "/photos/",
+    "bearer",
+    "://",
+)  #: each secret has one of them
 
 
 def bind(**ids: object) -> None:

@@ -1,7 +1,7 @@
 """The object store: what is in it is named by rows, and belongs to one database."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
@@ -10,12 +10,27 @@ from headrace.storage.base import ObjectMissing, ObjectStore, StoreRefused, Stor
 from headrace.storage.local import LocalStore
 
 log = logging.getLogger(__name__)
+BLOCK = 1 << 18  # bytes
 OWNER = "owner"  #: the object that says which database the store belongs to
 
 
 def store() -> ObjectStore:
     """The configured store."""
     return LocalStore(settings.HEADRACE_HOME / "objects")
+
+
+def blocks(store: ObjectStore, key: str, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of an object from a place on. Raises ObjectMissing where the store has fewer: an
+    answer that breaks off is better than one that goes on with the bytes of another.
+    """
+    with store.open(key) as file:
+        file.seek(start)
+        while start < end:
+            block = file.read(min(BLOCK, end - start))
+            if not block:
+                raise ObjectMissing(key)
+            start += len(block)
+            yield block
 
 
 def delete(keys: Iterable[str], where: ObjectStore | None = None) -> list[str]:

@@ -4,9 +4,11 @@ A cursor says where the last page ended, in the words of its list and no more: w
 listed is never read from it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import date
 from zoneinfo import ZoneInfo
 
+from django.db.models import Q
 from django.http import QueryDict
 
 from apps.core.problems import Problem
@@ -21,6 +23,7 @@ _UTC = ZoneInfo("UTC")
 
 
 PAGING = ("cursor", "limit")
+FIELDS = "fields"  #: which members of a row are told
 
 
 def check(asked: QueryDict, *names: str, paging: Iterable[str] = PAGING) -> None:
@@ -71,6 +74,33 @@ def cursor(asked: QueryDict, *fields: Field, name: str = "cursor") -> list[str] 
 def cursor_behind(*parts: object) -> str:
     """The cursor of the page behind the row with these fields."""
     return _BETWEEN.join(map(str, parts))
+
+
+def behind(order: Sequence[str], last: Sequence[str]) -> Q:
+    """Rows that come after the one with these values, in an order by one or two columns.
+
+    That the first column is not less follows from the rest, and is what an index is entered by.
+    """
+    *first, column = order
+    behind = Q(**{f"{column}__gt": last[-1]})
+    for name, value in zip(first, last, strict=False):
+        behind = Q(**{f"{name}__gt": value}) | Q(**{name: value}) & behind
+        behind &= Q(**{f"{name}__gte": value})
+    return behind
+
+
+def fields(asked: QueryDict) -> list[str]:
+    """The members that are asked for, in that order; none where they are not chosen."""
+    return [name for text in asked.getlist(FIELDS) for name in text.split(",")]
+
+
+def day(text: str) -> date | None:
+    """A day that is spelled as days are, from 1970 to 2200; None for any other text."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if str(found) == text and 1970 <= found.year <= 2200 else None
 
 
 def read(field: Field, text: str, name: str) -> str:

@@ -1,13 +1,17 @@
 """What the views of every app share: how answers go out, and words of the OpenAPI document."""
 
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.http import parse_etags
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from apps.core import bodies
+from apps.core import bodies, pages
 from apps.core.idempotency import Answer
 from apps.core.problems import Problem
 
@@ -48,6 +52,43 @@ def whole(name: str, least: int, most: int, about: str) -> OpenApiParameter:
 
 
 CURSOR = OpenApiParameter("cursor", str, description="next_cursor of the page before")
+PAGING = [CURSOR, whole("limit", 1, pages.MOST, f"rows of a page; {pages.USUAL}")]
+IF_NONE_MATCH = header("If-None-Match", "the ETag of what is there already")
+
+
+def fields(names: Iterable[str]) -> OpenApiParameter:
+    """The parameter that says which of these members a row has."""
+    return OpenApiParameter(
+        pages.FIELDS,
+        {"type": "array", "items": {"type": "string", "enum": list(names)}, "minItems": 1},
+        style="form",
+        explode=False,
+        description="columns, commas between them; repeatable",
+    )
+
+
+def instant(moment: datetime) -> str:
+    """A time as it is told: in UTC, to the microsecond."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def tagged(request: Request, line: bytes) -> HttpResponse:
+    """A row under the name of its content, or no more than that to whoever has it."""
+    etag = f'"{hashlib.sha256(line).hexdigest()[:32]}"'
+    if is_known(request, etag):
+        return unchanged(etag)
+    return HttpResponse(line, content_type="application/json", headers={"ETag": etag})
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the caller says that it has what the ETag names."""
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return bool({one.removeprefix("W/") for one in known} & {etag, "*"})
+
+
+def unchanged(etag: str) -> HttpResponse:
+    """The answer to whoever has it already."""
+    return HttpResponse(status=304, headers={"ETag": etag})
 
 
 def plain(request: Request) -> HttpRequest:

@@ -10,6 +10,7 @@ from headrace.pipeline.formats.compression import ENDINGS
 from headrace.reading.parquet import PARQUET
 
 FORMATS = (CSV, JSON, NDJSON, PARQUET)
+TAR = "tar"  #: the format of bundles, which nobody chooses
 COMPRESSIONS = ("none", *ENDINGS)
 
 

@@ -10,18 +10,17 @@ from django.db.models.functions import Now
 from apps.core import objects
 from apps.core.problems import Problem
 from apps.core.ranges import Content
-from apps.exports.models import Export, ExportState
+from apps.exports.models import TAR, Export, ExportState
 from headrace.pipeline.formats import CSV, JSON, NDJSON
 from headrace.pipeline.formats.compression import ENDINGS
 from headrace.reading.parquet import PARQUET
-from headrace.storage.base import ObjectMissing
 
-BLOCK = 1 << 18  # bytes
 _KINDS = {
     CSV: "text/csv; charset=utf-8",
     JSON: "application/json",
     NDJSON: "application/x-ndjson",
     PARQUET: "application/vnd.apache.parquet",
+    TAR: "application/x-tar",
 }
 _PACKED_KINDS = {"gzip": "application/gzip", "zstd": "application/zstd"}
 MEDIA_TYPES = (*_KINDS.values(), *_PACKED_KINDS.values())
@@ -129,22 +128,8 @@ def _bytes(parts: list[dict[str, Any]], start: int) -> Iterator[bytes]:
     """The bytes of the parts, one after the other, from a place on."""
     for part in parts:
         if start < part["bytes"]:
-            yield from _object(part["key"], start, part["bytes"])
+            yield from objects.blocks(objects.store(), part["key"], start, part["bytes"])
         start = max(0, start - part["bytes"])
-
-
-def _object(key: str, start: int, end: int) -> Iterator[bytes]:
-    """The bytes of a part from a place on. Raises ObjectMissing where the store has fewer: an
-    answer that breaks off is better than one that goes on with the bytes of another part.
-    """
-    with objects.store().open(key) as file:
-        file.seek(start)
-        while start < end:
-            block = file.read(min(BLOCK, end - start))
-            if not block:
-                raise ObjectMissing(key)
-            start += len(block)
-            yield block
 
 
 def _key(cursor: str) -> UUID:

@@ -2,9 +2,13 @@
 
 from rest_framework import serializers
 
-from apps.exports.models import COMPRESSIONS, FORMATS, ExportState
+from apps.exports.bundles import BUNDLES
+from apps.exports.models import COMPRESSIONS, FORMATS, TAR, ExportState
 from apps.exports.takeouts import USUAL_FORMAT
 from headrace.entities import BY_NAME
+
+#: What an export that is told of may be: takeouts have bundles beside record types.
+ENTITIES, FILES = sorted({*BY_NAME, *BUNDLES}), (*FORMATS, TAR)
 
 
 class ExportRequest(serializers.Serializer):
@@ -30,8 +34,8 @@ class ExportRequest(serializers.Serializer):
 
 class OrderedExport(serializers.Serializer):
     export_id = serializers.UUIDField()
-    entity = serializers.ChoiceField(sorted(BY_NAME))
-    format = serializers.ChoiceField(FORMATS)
+    entity = serializers.ChoiceField(ENTITIES)
+    format = serializers.ChoiceField(FILES)
     compression = serializers.ChoiceField(COMPRESSIONS)
     status = serializers.ChoiceField(ExportState.choices)
     status_url = serializers.CharField()
@@ -75,7 +79,7 @@ class TakeoutRequest(serializers.Serializer):
 
 class TakeoutFile(serializers.Serializer):
     export_id = serializers.UUIDField()
-    entity = serializers.ChoiceField(sorted(BY_NAME))
+    entity = serializers.ChoiceField(ENTITIES)
     filename = serializers.CharField()
     status = serializers.ChoiceField(ExportState.choices)
     code = serializers.CharField(allow_null=True)

@@ -1,4 +1,5 @@
-"""Everything of a tenant at once: an export of each record type, and a manifest of what they hold.
+"""Everything of a tenant at once: an export of each record type and of each bundle that there is
+something for, and a manifest of what they hold.
 
 There is no second road: the exports are ordinary ones, made by their jobs and downloaded like any
 other. Each shows the state of the database at its own beginning; those of a tenant that only
@@ -17,7 +18,7 @@ from apps.core import retention
 from apps.core.jobs import Lease
 from apps.core.problems import Problem
 from apps.core.retention import ago
-from apps.exports import asked, selectors, services
+from apps.exports import asked, bundles, selectors, services
 from apps.exports.models import ACTIVE, Export, ExportState, Takeout
 from apps.tenants import doors
 from apps.tenants.models import Tenant
@@ -42,9 +43,13 @@ def order(
 
     `asked_by` is the id of a key, or a command. Raises Problem.
     """
-    services.check_room(tenant, len(ENTITIES), is_operators=is_operators)
-    exports = [_export(tenant, entity.name, format_, compression) for entity in ENTITIES]
+    exports = [
+        *(asked.everything(entity.name, format_, compression).export() for entity in ENTITIES),
+        *bundles.exports(tenant.pk, compression),
+    ]
+    services.check_room(tenant, len(exports), is_operators=is_operators)
     for export in exports:
+        export.tenant_id = tenant.pk
         export.is_operators = is_operators
         services.queue(export)
     takeout = Takeout.objects.create(
@@ -56,12 +61,6 @@ def order(
     )
     audit.record(tenant.pk, Action.TENANT_EXPORTED, takeout.pk, exports=takeout.exports)
     return takeout
-
-
-def _export(tenant: Tenant, entity: str, format_: str, compression: str) -> Export:
-    export = asked.everything(entity, format_, compression).export()
-    export.tenant_id = tenant.pk
-    return export
 
 
 def takeout_of(tenant: UUID, key: UUID) -> Takeout:

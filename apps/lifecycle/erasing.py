@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -36,12 +36,21 @@ from headrace.storage.base import ObjectStore, StoreRefused, StoreUnavailable
 ERASE = "erase"
 KEYS = 200  # objects
 ROUNDS = 5  # after which what is left is looked at by somebody
-#: Where tenants have objects: a store and a folder in it. Apps with others add them.
-STORED: list[tuple[Callable[[], ObjectStore], str]] = [
-    (objects.store, sources.FOLDER),
-    (objects.store, writing.FOLDER),
-]
 Counts = dict[str, Any]
+
+
+class Stored(NamedTuple):
+    """Where tenants have objects: in a folder of a store, unless another database has a tenant's
+    part of it. Whether the service's own store is ours is asked before.
+    """
+
+    store: Callable[[], ObjectStore]
+    folder: str
+    is_ours: Callable[[UUID], bool] = lambda tenant: True
+
+
+#: All such places. Apps with others add them.
+STORED = [Stored(objects.store, sources.FOLDER), Stored(objects.store, writing.FOLDER)]
 
 
 def process(lease: Lease) -> None:
@@ -122,7 +131,7 @@ def counted(tenant: UUID) -> Counts:
 def _with_rest(tenant: UUID, rows: Counts) -> Counts:
     return {
         "rows": rows,
-        "objects": {folder: _objects(store(), tenant, folder) for store, folder in STORED},
+        "objects": {place.folder: _objects(place, tenant) for place in STORED},
         "scratch_folders": len(sources.scratch_of(_jobs(tenant))),
         "redis_keys": _redis_keys(tenant),
     }
@@ -136,12 +145,13 @@ def _rows(tenant: UUID) -> Counts:
     return rows
 
 
-def _objects(store: ObjectStore, tenant: UUID, folder: str) -> dict[str, int]:
+def _objects(place: Stored, tenant: UUID) -> dict[str, int]:
     """Raises Retryable."""
     try:
-        sizes = [size for _, size in store.sizes(f"{folder}/{tenant}")]
+        found = place.store().sizes(f"{place.folder}/{tenant}") if place.is_ours(tenant) else ()
+        sizes = [size for _, size in found]
     except (StoreUnavailable, StoreRefused) as error:
-        raise Retryable(f"the store of {folder} does not answer") from error
+        raise Retryable(f"the store of {place.folder} does not answer") from error
     return {"objects": len(sizes), "bytes": sum(sizes)}
 
 
@@ -165,6 +175,8 @@ def _removals(erasure: Erasure, lease: Lease) -> Iterator[None]:
     yield from _remove_objects(erasure, lease)
     for folder in sources.scratch_of(_jobs(tenant)):
         shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            raise _stuck(erasure, lease, f"scratch folder {folder.name} cannot be removed")
         yield
     yield from history.remove(tenant, lease)
     for table in tables.of_tenants():
@@ -174,8 +186,10 @@ def _removals(erasure: Erasure, lease: Lease) -> Iterator[None]:
 
 
 def _remove_objects(erasure: Erasure, lease: Lease) -> Iterator[None]:
-    for opened, folder in STORED:
-        store, own = opened(), f"{folder}/{erasure.tenant_id}"
+    for place in STORED:
+        if not place.is_ours(erasure.tenant_id):
+            continue
+        store, own = place.store(), f"{place.folder}/{erasure.tenant_id}"
         keys = (key for key, _ in store.sizes(own))
         while batch := list(islice(keys, KEYS)):
             with transaction.atomic(durable=True):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from django.http import QueryDict
 
+from apps.core import pages
 from apps.core.problems import Problem
 
 GROUPS = ("day", "hour", "product", "category")
@@ -60,11 +61,7 @@ def _date(asked: QueryDict, name: str) -> date | None:
     text = asked.get(name)
     if text is None:
         return None
-    try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or str(found) != text or not 1970 <= found.year <= 2200:
+    if (found := pages.day(text)) is None:
         raise Problem("invalid_value", f"Send {name} as a day from 1970 on, such as 2025-03-01.")
     return found
 

@@ -15,8 +15,8 @@ from uuid import UUID
 import msgspec
 from django.db.models import Count, Max, Subquery, Sum
 
-from apps.analytics.price_wire import instant
 from apps.catalog.models import MODELS
+from apps.core import wire
 from apps.core.briefly import Briefly
 from apps.core.isolation import tenant_reading
 from apps.core.problems import Problem
@@ -119,7 +119,7 @@ def _about(asked: Asked, state: Any) -> Row:
         "precision": "exact",
         "statuses": state.statuses.split(",") if state else [],
         "version": state.version if state else 0,
-        "as_of": instant(state.rolled_at) if state else None,
+        "as_of": wire.instant(state.rolled_at) if state else None,
         "pending_days": (state.pending or 0) if state else _days_before_any(asked),
     }
 

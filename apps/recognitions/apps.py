@@ -6,7 +6,11 @@ class Recognitions(AppConfig):
 
     def ready(self) -> None:
         # Models must not load before the apps.
+        from apps.exports.bundles import BUNDLES, Bundle  # noqa: PLC0415
         from apps.lifecycle import erasing  # noqa: PLC0415
-        from apps.recognitions import photos  # noqa: PLC0415
+        from apps.recognitions import dataset, photos  # noqa: PLC0415
+        from apps.tenants import quotas  # noqa: PLC0415
 
-        erasing.STORED.append((photos.store, photos.folder()))
+        BUNDLES[dataset.NAME] = Bundle(dataset.count, dataset.blocks)
+        quotas.KEPT.append(photos.kept_bytes)
+        erasing.STORED.append(erasing.Stored(photos.store, photos.folder(), photos.is_ours))

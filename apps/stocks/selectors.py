@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, Q, TextField
+from django.db.models import F, TextField
 from django.db.models.functions import Cast
 
 from apps.catalog.models import MODELS
-from apps.core import pages
+from apps.core import pages, wire
 from apps.core.isolation import tenant_reading
 from headrace.entities.stock_events import STOCK_EVENTS
 
@@ -47,28 +47,15 @@ def levels(tenant: UUID, asked: Levels) -> Page:
         if asked.products:
             rows = rows.filter(product_id__in=asked.products)
         if asked.after:
-            rows = rows.filter(_behind(order, asked.after))
+            rows = rows.filter(pages.behind(order, asked.after))
         names = ("product_id", "level", "sequence", "changed_at")
         found = list(rows.values(*names)[: asked.limit + 1])
     page, cursor = found[: asked.limit], None
     if len(found) > asked.limit:
         cursor = pages.cursor_behind(*(page[-1][name] for name in order))
     for row in page:
-        row["changed_at"] = _instant(row["changed_at"])
+        row["changed_at"] = wire.instant(row["changed_at"])
     return page, cursor
-
-
-def _behind(order: tuple[str, ...], last: list[str]) -> Q:
-    """Rows that come after the one with these values, in an order by one or two columns.
-
-    That the first column is not less follows from the rest, and is what an index is entered by.
-    """
-    *first, column = order
-    behind = Q(**{f"{column}__gt": last[-1]})
-    for name, value in zip(first, last, strict=False):
-        behind = Q(**{f"{name}__gt": value}) | Q(**{name: value}) & behind
-        behind &= Q(**{f"{name}__gte": value})
-    return behind
 
 
 def events(tenant: UUID, asked: Events) -> Page:
@@ -93,7 +80,7 @@ def events(tenant: UUID, asked: Events) -> Page:
     last = page[-1][order] if len(found) > asked.limit else end
     for row in page:
         row["meta"] = msgspec.Raw(row.pop("meta_text").encode())
-        row["event_time"] = _instant(row["event_time"])
+        row["event_time"] = wire.instant(row["event_time"])
     return page, None if last is None else pages.cursor_behind(last)
 
 
@@ -112,7 +99,3 @@ def _told(rows: Any) -> Any:
     more = ("claimed_level", "event_time", "source")
     # As text: a decoded number would lose digits.
     return rows.values(*names, *more, meta_text=Cast("meta", TextField()))
-
-
-def _instant(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from apps.core import idempotency, pages, seats
 from apps.core.limited import Limited
-from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, plain, sent, whole
+from apps.core.wire import PAGING, PROBLEM, header, idempotency_header, plain, sent
 from apps.ingestions.bodies import body_of, length_of
 from apps.ingestions.readings import MEDIA_TYPES, PACKED
 from apps.ingestions.serializers import AcceptedFile
@@ -27,12 +27,6 @@ from headrace.pipeline.formats import JSON
 
 SMALL_BYTES = 64 << 10  # of a body that needs no seat
 BINARY = {"type": "string", "format": "binary"}
-
-
-PAGING = [
-    CURSOR,
-    whole("limit", 1, pages.MOST, f"rows of a page; {pages.USUAL}"),
-]
 
 
 def _bulk_update(operation: str) -> Callable[..., Any]:

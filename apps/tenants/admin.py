@@ -44,7 +44,7 @@ class TenantForm(forms.ModelForm):
         required=False,
         min_value=0,
         max_value=2**62,
-        help_text="received files and exports; empty: HEADRACE_MAX_STORED_BYTES, 0: no limit",
+        help_text="files, exports and photos; empty: HEADRACE_MAX_STORED_BYTES, 0: no limit",
     )
     max_rows_per_day = forms.IntegerField(
         required=False,

@@ -54,6 +54,14 @@ def writer(tenant: UUID) -> Tenant:
     return found
 
 
+def check_reader(tenant: UUID) -> None:
+    """Raises Problem unless the tenant may read."""
+    state = Tenant.objects.filter(pk=tenant).values_list("state", flat=True).first()
+    if state is None:
+        raise absent()
+    check_reading(state)
+
+
 def check_writing(tenant: UUID) -> None:
     """Raises Problem unless the tenant may write."""
     check_state(Tenant.objects.filter(pk=tenant).values_list("state", flat=True).first())

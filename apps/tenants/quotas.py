@@ -1,10 +1,10 @@
 """How many bytes of a tenant's are kept, and how many of its rows may land in a day.
 
-Kept bytes are those of received files and of exports that can be downloaded: whoever adds some
-asks while it holds the tenant's row, so that two at once do not both find the same room. Rows are
-counted when it is decided that they land, by a guarded update of the day's count: the sound lines
-of a file all at once, before the first of them lands, and the events of a stock call in its
-transaction. What the day has no room for lands as a whole on another one.
+Kept bytes are those of received files, of exports that can be downloaded, and of photos: whoever
+adds files or exports asks while it holds the tenant's row, so that two at once do not both find the
+same room. Rows are counted when it is decided that they land, by a guarded update of the day's
+count: the sound lines of a file all at once, before the first of them lands, and the events of a
+stock call in its transaction. What the day has no room for lands as a whole on another one.
 
 Days are those of UTC, on the database's clock.
 """
@@ -84,10 +84,10 @@ def check_bytes(tenant: Tenant, size: int) -> None:
 
 def _too_many(kept: int, most: int, size: int) -> str:
     return (
-        f"{size:,} more bytes are too many: {kept:,} of {most:,} are kept, in received files and"
-        f" exports. Files go {settings.HEADRACE_SOURCE_DAYS} days after they have landed, exports"
-        f" {settings.HEADRACE_EXPORT_DAYS} days after they were made; the operator may raise"
-        " max_stored_bytes before."
+        f"{size:,} more bytes are too many: {kept:,} of {most:,} are kept, in received files,"
+        f" exports and photos. Files go {settings.HEADRACE_SOURCE_DAYS} days after they have"
+        f" landed, exports {settings.HEADRACE_EXPORT_DAYS} days after they were made; the operator"
+        " may raise max_stored_bytes before."
     )
 
 

@@ -4,7 +4,7 @@ Keys are slash-separated names that the server makes; nothing a caller sends bec
 """
 
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 class ObjectStore(Protocol):
@@ -43,6 +43,7 @@ class Measured(Protocol):
         """The object's bytes, or None if it is not there."""
 
 
+@runtime_checkable
 class Signing(Protocol):
     """What some stores can besides: let whoever has a link read one object for a while."""
 

@@ -61,8 +61,7 @@ def a_row(entity: Entity, number: int, dice: random.Random) -> records.Record:
 @BY_ENTITY
 @settings(
     max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32))
 def test_what_is_told_changes_nothing_when_it_is_sent_again(

@@ -146,8 +146,7 @@ def test_random_movements_lead_where_the_reference_says(database: road.Database)
 
 @settings(
     max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(dice=st.randoms(use_true_random=False))
 def test_any_files_land_as_the_reference_says(database: road.Database, dice: random.Random):

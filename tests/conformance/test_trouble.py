@@ -62,7 +62,7 @@ def test_an_older_file_that_comes_in_the_middle_does_not_win(
             more = {"number": 2, "tenant": neighbour.tenant}
             file = records.file(late)
             older.append(pool.submit(road.land, neighbour, tmp_path, "customers", file, **more))
-            assert bool(wait(older, timeout=0.5 if waits else 10).done) is not waits
+            assert bool(wait(older, timeout=0.5 if waits else 60).done) is not waits
 
         once_before(database, moment, begin)
         ledger = land(CUSTOMERS, row, number=3, renews=True)
@@ -104,7 +104,7 @@ WAITS = {
 
 def commit_once_awaited(holder: road.Database, waiter: road.Database) -> bool:
     """Commit as soon as the other connection waits for us; whether it ever did."""
-    cursor, end = holder.connection.cursor(), time.monotonic() + 20
+    cursor, end = holder.connection.cursor(), time.monotonic() + 60
     while not (waits := _waits(cursor, waiter)) and time.monotonic() < end:
         time.sleep(0.15)  # MariaDB's view is renewed when nobody looked for 0.1 s
     cursor.execute("COMMIT")

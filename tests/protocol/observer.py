@@ -70,7 +70,7 @@ class Sight(NamedTuple):
 
 class Observer:
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=20)
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=60)
         # Triggers of target tables would ask for it; this is the owner's.
         self._connection.create_function("headrace_tenant", 0, lambda: "*")
         self._ask("PRAGMA synchronous = OFF")

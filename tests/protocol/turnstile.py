@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connections
 from django.utils import timezone
 
-PATIENCE = 30
+PATIENCE = 90  # seconds
 _thread = threading.local()
 
 
