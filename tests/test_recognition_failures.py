@@ -119,9 +119,9 @@ def test_an_object_that_another_transaction_awaits_is_not_removed(world):
         for attempt in (first, second):
             intend(world, attempt, key)
         parts.storing.store.put(key, [b"a photo"])
-        assert parts.sweeper.undo(first) == 0
+        assert parts.sweeper.undo(first, [key]) == 0
         assert world.objects().keys() == {key}
-        assert parts.sweeper.undo(second) == 1
+        assert parts.sweeper.undo(second, [key]) == 1
     assert (world.objects(), world.counts()) == ({}, {})
 
 
@@ -195,6 +195,18 @@ def test_a_transaction_that_was_taken_for_dead_commits_nothing(world, dataset):
     ):
         slow = SweptMeanwhile(world.home / "objects", hasty.sweeper.settle, 8)
         parts.storing.store = slow
+        read = [layout.read(folder) for folder in layout.folders(dataset.path)]
+        with pytest.raises(Swept):
+            parts.transactions("one").load(read)
+    assert (world.counts(), world.objects()) == ({}, {})
+
+
+def test_a_transaction_whose_intents_an_erasure_took_leaves_no_photo(world, dataset):
+    def erase() -> None:
+        world.ask("DELETE FROM {recognition_intents}")
+
+    with parts_of(world) as parts:
+        parts.storing.store = SweptMeanwhile(world.home / "objects", erase, 8)
         read = [layout.read(folder) for folder in layout.folders(dataset.path)]
         with pytest.raises(Swept):
             parts.transactions("one").load(read)

@@ -6,6 +6,7 @@ row or a young intent names the object. So an object that is on its way into a t
 also when another transaction with the same photo fails meanwhile.
 """
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -28,8 +29,7 @@ WHERE tenant_id = :tenant AND (attempt_id, object_key) IN (
 RETURNING object_key, state"""
 _OF_ATTEMPT = """
 DELETE FROM {recognition_intents}
-WHERE tenant_id = :tenant AND attempt_id = :attempt
-RETURNING object_key"""
+WHERE tenant_id = :tenant AND attempt_id = :attempt"""
 _NAMED = """
 SELECT object_key FROM {{recognition_photos}}
 WHERE tenant_id = :tenant AND object_key {among}
@@ -57,15 +57,17 @@ class Sweeper:
         self._folder = f"{folder}/{tenant}"
         self._grace = grace
 
-    def undo(self, attempt: UUID) -> int:
-        """Remove what a transaction that failed has stored; how many objects went.
+    def undo(self, attempt: UUID, keys: Iterable[str]) -> int:
+        """Remove what a transaction that failed has stored under `keys`; how many objects went.
+
+        Its intents may be gone: a tenant that is being erased has none any more.
 
         Raises Unavailable or what the store raised; then a later sweep does it.
         """
         with self._database.transaction(self._tenant) as session:
             session.lock(exclusive=True)
-            found = session.rows(_OF_ATTEMPT, attempt=attempt)
-            return self._remove_unnamed(session, {key for (key,) in found})
+            session.run(_OF_ATTEMPT, attempt=attempt)
+            return self._remove_unnamed(session, set(keys))
 
     def tidy(self) -> None:
         """Settle; where that shows that a load was killed, look for what else it has left."""

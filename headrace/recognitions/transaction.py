@@ -7,7 +7,7 @@ intent names it. A kill leaves intents, which `sweeping` finds after a grace; an
 swept meanwhile fails the commit, so that no row ever names an object that is gone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -77,29 +77,29 @@ class Transactions:
     def load(self, recognitions: Sequence[Recognition]) -> None:
         """Bring these, whole. Raises Unavailable, Swept, Refused or what the store raised."""
         attempt = uuid4()
-        try:
-            self._prepare(attempt, recognitions)
-            self._commit(attempt, recognitions)
-        except BaseException:
-            with suppress(Unavailable, *STORE_FAILURES):  # a later sweep does it
-                self._sweeper.undo(attempt)
-            raise
-
-    def _prepare(self, attempt: UUID, recognitions: Sequence[Recognition]) -> None:
         photos = {
             self._key(photo.sha256): photo
             for recognition in recognitions
             for photo in recognition.photos.values()
         }
+        self._announce(attempt, photos)
+        try:
+            self._storing.put_all(photos.items())
+            self._commit(attempt, recognitions, photos.keys())
+        except BaseException:
+            with suppress(Unavailable, *STORE_FAILURES):  # a later sweep does it
+                self._sweeper.undo(attempt, photos)
+            raise
+
+    def _announce(self, attempt: UUID, keys: Iterable[str]) -> None:
+        """Intents, before anything is stored."""
         with self._database.transaction(self._batch.tenant) as session:
             check_tenant(session, self._database, self._batch.tenant)
             session.lock(exclusive=False)
-            session.fill(INTENTS, _INTENT_COLUMNS, self._intents(attempt, photos, Intent.PUT))
-        self._storing.put_all(photos.items())
+            session.fill(INTENTS, _INTENT_COLUMNS, self._intents(attempt, keys, Intent.PUT))
 
-    def _commit(self, attempt: UUID, recognitions: Sequence[Recognition]) -> None:
+    def _commit(self, attempt: UUID, recognitions: Sequence[Recognition], kept: Set[str]) -> None:
         ids = [one.recognition_id for one in recognitions]
-        kept = {self._key(photo.sha256) for one in recognitions for photo in one.photos.values()}
         with self._database.transaction(self._batch.tenant) as session:
             check_tenant(session, self._database, self._batch.tenant)
             with self._measures.timed("db_bulk_copy"):
