@@ -357,7 +357,7 @@ NAMES_REACH_SQL = Patch(
 FILTERS_PASSED_OVER = Patch(
     "apps/catalog/asking.py",
     """
-    pages.check(asked, *known, FIELDS)
+    pages.check(asked, *known, pages.FIELDS)
 """,
     "\n",
 )

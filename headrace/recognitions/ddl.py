@@ -21,12 +21,16 @@ Name = Callable[[Table], str]
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How a database spells types; `{}` is a text's length. `ending` follows a table's columns."""
+    """How a database spells types; `{}` is a text's length. `ending` follows a table's columns.
+
+    `keeps_indexes` where each statement commits: a table that a kill leaves then has its indexes.
+    """
 
     types: Mapping[type, str]
     now: str
     ending: str = ""
     checks_length: bool = False
+    keeps_indexes: bool = False
 
 
 POSTGRESQL = Spelling(
@@ -67,6 +71,7 @@ MARIADB = Spelling(
     },
     now="(UTC_TIMESTAMP(6))",
     ending=" ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {collation}",
+    keeps_indexes=True,
 )
 SPELLINGS = {"postgresql": POSTGRESQL, "sqlite": SQLITE, "mariadb": MARIADB, "mysql": MARIADB}
 
@@ -90,15 +95,17 @@ def statements(table: Table, database: str, collation: str = "", name: Name = fl
     `collation` is that of texts, which only MariaDB and MySQL are told.
     """
     spelling = SPELLINGS[database]
-    body = ",\n    ".join(_parts(table, spelling, name))
-    ending = spelling.ending.format(collation=collation)
+    indexes = {
+        _index_name(table, columns): ", ".join((TENANT, *columns)) for columns in table.indexes
+    }
+    parts = [*_parts(table, spelling, name)]
+    if spelling.keeps_indexes:
+        parts += (f"KEY {index} ({columns})" for index, columns in indexes.items())
+        indexes = {}
+    body, ending = ",\n    ".join(parts), spelling.ending.format(collation=collation)
     return [
         f"CREATE TABLE {name(table)} (\n    {body}\n){ending}",
-        *(
-            f"CREATE INDEX {_index_name(table, columns)}"
-            f" ON {name(table)} ({', '.join((TENANT, *columns))})"
-            for columns in table.indexes
-        ),
+        *(f"CREATE INDEX {index} ON {name(table)} ({of})" for index, of in indexes.items()),
     ]
 
 
