@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from tests import service, tables
+from tests import service, sizes, tables
 from tests.conftest import DIALECTS, server_of
 from tests.service import Merchant, Service
 
@@ -106,7 +106,8 @@ def test_the_order_of_the_files_does_not_matter(empty_service, retail, tmp_path)
     expected = {tenant: tables.contents(empty_service, tenant) for tenant in tenants}
     forwards = sorted(retail.glob("*.ndjson"))
     shuffled = random.Random(7).sample(forwards, len(forwards))
-    for number, files in enumerate((forwards[::-1], shuffled)):
+    orders = (forwards[::-1], shuffled)  # children first, which is the worst; any
+    for number, files in enumerate(orders[: sizes.of(2, 1)]):
         server = empty_service.environment.get("DATABASE_URL")
         home = tmp_path / f"again{number}"
         home.mkdir()
