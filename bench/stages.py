@@ -22,7 +22,7 @@ from bench import databases, dataset
 from bench.dataset import Dataset
 from headrace.pipeline import promotion
 from headrace.pipeline.load import Load
-from headrace.pipeline.scratch import SegmentRows
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.verify import verify
 from tests import road, servers
 
@@ -71,9 +71,8 @@ def _load(database: road.Database, data: Dataset, path: Path, number: int, spent
             rows = verified.rows.read()
     dialect = Timed(database.dialect, spent)
     size = database.dialect.segment_rows
-    for start in range(0, len(rows.rows), size):
-        part = slice(start, start + size)
-        segment = SegmentRows(rows.index[part], rows.rows[part])
+    for start in range(0, len(rows), size):
+        segment = rows.chosen(range(start, min(start + size, len(rows))))
         with _timed(spent, "promotion in all"):
             _promote(database, dialect, load, segment, spent)
     spent["commit"] = spent["promotion in all"] - spent["promote"]
@@ -81,7 +80,7 @@ def _load(database: road.Database, data: Dataset, path: Path, number: int, spent
 
 
 def _promote(
-    database: road.Database, dialect: "Timed", load: Load, rows: SegmentRows, spent: Spent
+    database: road.Database, dialect: "Timed", load: Load, rows: ReadyRows, spent: Spent
 ) -> None:
     with database.transaction() as connection, _timed(spent, "promote"):
         promotion.promote(connection, dialect, load, rows)

@@ -15,7 +15,7 @@ from headrace.pipeline import scratch, verify
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.formats import base
 from headrace.pipeline.formats.ndjson import NdJson
-from headrace.pipeline.inspection import Row
+from headrace.pipeline.ready import Row
 from headrace.pipeline.validate import Checker
 from tests import records, road
 from tests.test_checker import Paths, mutated

@@ -1,4 +1,4 @@
-"""The fast path against the inspector: it may pass only what the inspector passes, as the same row.
+"""The fast paths against the inspector: they may pass only what it passes, as the same row.
 
 The inspector is the author of rejects, so what it says of bad input is tested in
 test_inspection.py, and the way from bytes to numbered lines in test_lines.py.
@@ -10,6 +10,7 @@ import random
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,10 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.entities import BY_NAME, ENTITIES
-from headrace.pipeline.inspection import NULL, Inspector, Row
+from headrace.pipeline.inspection import NULL, Inspection, Inspector
 from headrace.pipeline.json_records import JsonRecords
 from headrace.pipeline.load import UTC as UTC_ZONE
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import Row, ready_rows
+from headrace.pipeline.scanning import Scan, native, scan_of
 from headrace.schema import (
     Before,
     Boolean,
@@ -96,24 +99,44 @@ def load_of(entity: Entity, zone: ZoneInfo = UTC_ZONE) -> Load:
     return Load(entity, road.TENANT, 1, io.BytesIO, "", zone=zone)
 
 
+def scanned(scan: Scan, line: bytes) -> Row | None:
+    """The row that the native scanner makes of a line, None where it wants it looked at closer."""
+    rows = scan([line], [7], [11], lambda line, number, offset: None).rows
+    if not len(rows):
+        return None
+    _, mask, text = rows.text.decode().removesuffix("\n").split("\t", 2)
+    [(number, offset, index_mask, length, key)] = rows.index.tolist()
+    assert (number, offset, index_mask, length) == (7, 11, int(mask), len(rows.text))
+    return Row(text, int(mask), key.decode())
+
+
 class Paths:
-    """Both ways to read a line of an entity, side by side."""
+    """All ways to read a line of an entity, side by side."""
 
     def __init__(self, entity: Entity, zone: ZoneInfo = UTC_ZONE) -> None:
         self.entity = entity
         self._records = JsonRecords(load_of(entity, zone))
+        self._scan = scan_of(load_of(entity, zone))
 
     def agree(self, line: bytes) -> bool:
-        """Whether the fast path passed the line; fails if the inspector says otherwise."""
-        fast, slow = self._records.clean(line), self._records.inspect(line)
+        """Whether all fast paths passed the line; fails if the inspector says otherwise."""
+        slow = self._records.inspect(line)
         assert (slow.row is None) == bool(slow.faults), line
-        if fast is None:
-            return False
-        assert slow.row is not None, (line, slow.faults)
-        assert not slow.unknown, line
-        assert meant(self.entity, fast) == meant(self.entity, slow.row), line
-        assert (fast.mask, fast.cluster) == (slow.row.mask, slow.row.cluster), line
-        return True
+        found = [self._records.clean(line)]
+        if native is not None:
+            found.append(scanned(self._scan, line))
+        for fast in found:
+            if fast is not None:
+                assert not slow.unknown, line
+                assert_same(self.entity, line, fast, slow)
+        return None not in found
+
+
+def assert_same(entity: Entity, line: bytes, fast: Row, slow: Inspection) -> None:
+    """The row of a fast path is the inspector's."""
+    assert slow.row is not None, (line, slow.faults)
+    assert meant(entity, fast) == meant(entity, slow.row), line
+    assert (fast.mask, fast.cluster) == (slow.row.mask, slow.row.cluster), line
 
 
 # Lines broken on purpose.
@@ -322,23 +345,24 @@ def test_keys_that_decoding_would_drop_are_seen_however_they_are_spelled(members
     assert [fault.code for fault in inspection.faults] == codes
 
 
-def test_both_paths_stage_the_same_row(database: road.Database):
-    """As read by the database itself: rows of the fast path beside the inspector's own."""
+def test_all_paths_stage_the_same_row(database: road.Database):
+    """As read by the database itself: rows of the fast paths beside the inspector's own."""
     dice = random.Random(11)
     for entity in ENTITIES:
-        fast = JsonRecords(load_of(entity)).clean
+        clean, scan = JsonRecords(load_of(entity)).clean, scan_of(load_of(entity))
         slow = Inspector(entity, road.TENANT, UTC_ZONE)
         lines = [records.line(records.random_record(entity, dice)) for _ in range(400)]
-        pairs = [(fast(line), slow.inspect(line).row) for line in lines]
-        pairs = [(one, other) for one, other in pairs if one is not None]
-        assert len(pairs) > 40
-        assert _staged(database, entity, [one for one, _ in pairs]) == _staged(
-            database, entity, [other for _, other in pairs]
-        )
+        for fast in (clean, partial(scanned, scan))[: 1 if native is None else 2]:
+            pairs = [(fast(line), slow.inspect(line).row) for line in lines]
+            pairs = [(one, other) for one, other in pairs if one is not None]
+            assert len(pairs) > 40
+            assert _staged(database, entity, [one for one, _ in pairs]) == _staged(
+                database, entity, [other for _, other in pairs]
+            )
 
 
 def _staged(database: road.Database, entity: Entity, rows: list[Row]) -> list[tuple]:
-    ready = [f"{number}\t{row.mask}\t{row.text}".encode() for number, row in enumerate(rows, 1)]
+    ready = ready_rows(list(range(1, len(rows) + 1)), [0] * len(rows), rows)
     with database.transaction() as connection:
         database.dialect.stage(connection, entity, ready)
         cursor = connection.cursor()

@@ -20,6 +20,7 @@ from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.formats.base import BLANKS, MAX_LINE, Batch
 from headrace.pipeline.formats.csv import Csv
 from headrace.pipeline.report import Outcome
+from headrace.pipeline.scanning import native, scan_of
 from headrace.pipeline.verify import verify
 from headrace.schema import Entity
 from tests import records, road, test_checker
@@ -130,23 +131,25 @@ def file(entity: Entity, *rows: dict[str, Any], end: bytes = b"\n") -> bytes:
 
 
 class Readers:
-    """Both ways to read a record of an entity, side by side."""
+    """All ways to read a record of an entity, side by side."""
 
     def __init__(self, entity: Entity, header: str = "") -> None:
         load = test_checker.load_of(entity)
         self.entity = entity
         self._records = CsvRecords(load, (header or ",".join(entity.field_names)).encode())
+        self._scan = scan_of(load, self._records.names, self._records.delimiter)
 
     def agree(self, line: bytes) -> bool:
-        """Whether the fast reader passed the record; fails if the inspector says otherwise."""
-        fast, slow = self._records.clean(line), self._records.inspect(line)
+        """Whether the fast readers passed the record; fails if the inspector says otherwise."""
+        slow = self._records.inspect(line)
         assert (slow.row is None) == bool(slow.faults), line
-        if fast is None:
-            return False
-        assert slow.row is not None, (line, slow.faults)
-        assert test_checker.meant(self.entity, fast) == test_checker.meant(self.entity, slow.row)
-        assert (fast.mask, fast.cluster) == (slow.row.mask, slow.row.cluster), line
-        return True
+        found = [self._records.clean(line)]
+        if native is not None:
+            found.append(test_checker.scanned(self._scan, line))
+        for fast in found:
+            if fast is not None:
+                test_checker.assert_same(self.entity, line, fast, slow)
+        return None not in found
 
 
 NASTY = [value.decode(errors="replace").strip('"') for value in test_checker.NASTY]

@@ -21,6 +21,7 @@ import pytest
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline.dialects import mysql
 from headrace.pipeline.errors import DataRefused, Retryable
+from headrace.pipeline.ready import ReadyRows, Row, joined, ready_rows
 from main import databases
 from tests import documents, inside, records, road, servers, service, tables
 from tests.records import example, expected, stored
@@ -61,11 +62,13 @@ def loading(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("without_files")
 
 
-def travelling(rows: list[records.Record]) -> list[bytes]:
+def travelling(rows: list[records.Record]) -> ReadyRows:
     """Customers as pass A hands them over."""
     full = (1 << len(CUSTOMERS.fields)) - 1
-    texts = ("\t".join(_cell(row[name]) for name in CUSTOMERS.field_names) for row in rows)
-    return [f"{line}\t{full}\t{text}".encode() for line, text in enumerate(texts, 1)]
+    texts = ["\t".join(_cell(row[name]) for name in CUSTOMERS.field_names) for row in rows]
+    return ready_rows(
+        list(range(1, len(rows) + 1)), [0] * len(rows), [Row(text, full, "") for text in texts]
+    )
 
 
 def _cell(value: object) -> str:
@@ -116,25 +119,22 @@ def test_a_value_that_the_server_would_bend_is_refused(field, value, own_databas
     rows = travelling([example(CUSTOMERS, number) for number in (1, 2)])
     bent = travelling([example(CUSTOMERS, 3, **{field: value})])
     with pytest.raises((DataRefused, pymysql.MySQLError)) as caught, own_database.transaction():
-        own_database.dialect.stage(own_database.connection, CUSTOMERS, [*rows, *bent])
+        own_database.dialect.stage(own_database.connection, CUSTOMERS, joined([rows, bent]))
     error = caught.value
     meaning = error if isinstance(error, DataRefused) else own_database.dialect.translated(error)
     assert isinstance(meaning, DataRefused)
 
 
-class Deadly(list):
-    """Rows of which the second part comes when the server is dead."""
+class Deadly(ReadyRows):
+    """Rows of which the third part comes when the server is dead."""
 
-    def __init__(self, rows: list[bytes], kill: Callable[[], None]) -> None:
-        super().__init__(rows)
-        self._parts = 0
-        self._kill = kill
+    kill: Callable[[], None]
 
-    def __getitem__(self, at):
-        self._parts += isinstance(at, slice)
-        if self._parts == 3:
-            self._kill()
-        return super().__getitem__(at)
+    def blocks(self) -> Iterator[memoryview]:
+        for number, block in enumerate(super().blocks()):
+            if number == 2:
+                self.kill()
+            yield block
 
 
 def test_a_server_that_dies_while_rows_are_sent_is_tried_again(tmp_path):
@@ -149,8 +149,10 @@ def test_a_server_that_dies_while_rows_are_sent_is_tried_again(tmp_path):
                 database = road.Database("mariadb", connection, url)
                 database.create_tables()
                 connection.begin()
+                deadly = Deadly(rows.index, rows.text)
+                object.__setattr__(deadly, "kill", server.kill)
                 with pytest.raises((Retryable, pymysql.MySQLError)) as caught:
-                    database.dialect.stage(connection, CUSTOMERS, Deadly(rows, server.kill))
+                    database.dialect.stage(connection, CUSTOMERS, deadly)
             error = caught.value
             meaning = error if isinstance(error, Retryable) else database.dialect.translated(error)
             assert isinstance(meaning, Retryable)

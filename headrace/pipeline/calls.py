@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from headrace.pipeline import owners, promotion, scratch, verify
+from headrace.pipeline import owners, promotion, ready, verify
 from headrace.pipeline.dialects.base import Connection, Dialect
 from headrace.pipeline.errors import FailureCode, HeadraceError, Permanent
-from headrace.pipeline.formats.base import Batch
-from headrace.pipeline.inspection import Row
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Outcome, Reject, SegmentReport
-from headrace.pipeline.scratch import SegmentRows
 from headrace.pipeline.validate import Checked, Checker, form_of
 
 
@@ -28,7 +26,7 @@ class Call:
     """
 
     received: int
-    rows: SegmentRows
+    rows: ReadyRows
     rejects: list[Reject]
     owners: dict[int, str]
     unknown_keys: dict[str, int]
@@ -50,10 +48,8 @@ def read(load: Load, most: int | None = None) -> Call:
     for batch in verify.batches(load, form, census, lambda records: None):
         if most is not None and census.records > most:
             raise TooManyRecords(f"more than {most:,} records")
-        reading.add(batch, checker.check(batch))
-    if load.whole_owners:
-        reading.refuse_others()
-    rows = scratch.ready_rows(*reading.sound)
+        reading.add(checker.check(batch))
+    rows = reading.sound()
     return Call(census.records, rows, reading.rejects, reading.owners, dict(checker.unknown_keys))
 
 
@@ -63,8 +59,8 @@ def land(connection: Connection, dialect: Dialect, load: Load, call: Call) -> Se
     Raises what the driver raises, and Permanent if a line has no outcome.
     """
     report = SegmentReport()
-    if call.rows.rows:
-        dialect = dialect.fitting(len(call.rows.rows))
+    if len(call.rows):
+        dialect = dialect.fitting(len(call.rows))
         report = promotion.promote(connection, dialect, load, call.rows)
     report.rejects += call.rejects
     refused = np.array([reject.line for reject in call.rejects], np.int64)
@@ -79,39 +75,37 @@ class _Reading:
     load: Load
     rejects: list[Reject] = field(default_factory=list)
     owners: dict[int, str] = field(default_factory=dict)
-    lines: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    parts: list[ReadyRows] = field(default_factory=list)
 
-    @property
-    def sound(self) -> tuple[list[int], list[int], list[Row]]:
-        return self.lines, self.offsets, self.rows
-
-    def add(self, batch: Batch, checked: Checked) -> None:
-        self.lines += checked.lines
-        self.offsets += checked.offsets
-        self.rows += checked.rows
-        self.owners.update(zip(checked.lines, (row.cluster for row in checked.rows), strict=True))
+    def add(self, checked: Checked) -> None:
+        rows = checked.scanned.rows
+        if len(rows):
+            self.parts.append(rows)
+            keys = (key.decode() for key in rows.index["key"].tolist())
+            self.owners.update(zip(rows.lines.tolist(), keys, strict=True))
         self.owners.update(checked.blamed)
         self.rejects += checked.rejects
 
-    def refuse_others(self) -> None:
-        """Refuse the sound lines of the owners of whom one was refused."""
-        causes = {
+    def sound(self) -> ReadyRows:
+        """The rows that are left; of owners that are whole none where one was refused."""
+        rows = ready.joined(self.parts)
+        causes = self._causes() if self.load.whole_owners else {}
+        if not causes:
+            return rows
+        owners_of = [self.owners[line] for line in rows.lines.tolist()]
+        for at, owner in enumerate(owners_of):
+            if owner in causes:
+                self.rejects.append(self._refused(rows.index[at], causes[owner]))
+        return rows.chosen([at for at, owner in enumerate(owners_of) if owner not in causes])
+
+    def _causes(self) -> dict[str, Reject]:
+        """The first refused record of each owner of whom one was refused."""
+        return {
             self.owners[reject.line]: reject
             for reject in reversed(self.rejects)
             if reject.line in self.owners
         }
-        if not causes:
-            return
-        places = range(len(self.lines))
-        refused = [at for at in places if self.rows[at].cluster in causes]
-        self.rejects += [self._refused(at, causes[self.rows[at].cluster]) for at in refused]
-        kept = [at for at in places if self.rows[at].cluster not in causes]
-        self.lines = [self.lines[at] for at in kept]
-        self.offsets = [self.offsets[at] for at in kept]
-        self.rows = [self.rows[at] for at in kept]
 
-    def _refused(self, at: int, cause: Reject) -> Reject:
+    def _refused(self, entry: np.void, cause: Reject) -> Reject:
         fault = owners.refused_with(self.load.entity.segment_field, cause.line, cause.code)
-        return Reject.of(self.lines[at], self.offsets[at], "verify", (fault,))
+        return Reject.of(int(entry["line"]), int(entry["offset"]), "verify", (fault,))

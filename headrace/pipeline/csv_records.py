@@ -17,8 +17,9 @@ from headrace.pipeline import clean, inspection, values
 from headrace.pipeline.errors import FailureCode, Permanent, RejectCode
 from headrace.pipeline.formats import DELIMITERS
 from headrace.pipeline.formats.base import MAX_LINE
-from headrace.pipeline.inspection import NULL, Inspection, Inspector, Row
+from headrace.pipeline.inspection import NULL, Inspection, Inspector
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import Row
 from headrace.pipeline.report import Fault
 from headrace.pipeline.values import JsonNumber
 from headrace.schema import Boolean, Entity, FieldType, Integer, JsonObject, Money
@@ -154,6 +155,7 @@ class CsvRecords:
     def __init__(self, load: Load, header: bytes, line: int = 1) -> None:
         self._header = Header.read(header, load.delimiter, line)
         self._header.check(load.entity)
+        self.names, self.delimiter = self._header.names, self._header.delimiter
         self._kinds = {field.name: field.type for field in load.entity.fields}
         self._inspector = Inspector(load.entity, load.tenant, load.zone)
         self.clean = _clean_reader(load, self._header)

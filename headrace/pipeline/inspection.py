@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from headrace.pipeline import values
 from headrace.pipeline.errors import RejectCode
+from headrace.pipeline.ready import Row
 from headrace.pipeline.report import Fault
 from headrace.pipeline.values import JsonNumber, Refused
 from headrace.schema import Before, Check, Entity, Field, MinimumWhen, OneOf, OnlyWith
@@ -31,17 +32,6 @@ _BRACKETS = re.compile(r"[\[\]{}]")
 _CONSTANTS = frozenset(("NaN", "Infinity", "-Infinity"))
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}
-
-
-class Row(NamedTuple):
-    """A checked record: `text` has its fields tab-separated as PostgreSQL's COPY spells them.
-
-    Bit i of `mask` says that field i was in the record; `cluster` is the segment field's value.
-    """
-
-    text: str
-    mask: int
-    cluster: str
 
 
 class Inspection(NamedTuple):

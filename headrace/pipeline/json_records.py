@@ -10,8 +10,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headrace.pipeline import clean, values
-from headrace.pipeline.inspection import NULL, Inspection, Inspector, Row
+from headrace.pipeline.inspection import NULL, Inspection, Inspector
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import Row
 from headrace.schema import Boolean, Entity, Field, FieldType, Integer, JsonObject, Money
 
 _SPOIL_COUNT = (b" :", b"\t:", b"\r:", b"\n:", rb"\u003a", rb"\u003A")

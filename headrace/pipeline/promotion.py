@@ -13,15 +13,13 @@ from headrace.pipeline.dialects.base import Connection, Dialect, Span, Taken
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.load import Load
 from headrace.pipeline.movements import Movements
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Lines, Outcome, SegmentReport
-from headrace.pipeline.scratch import SegmentRows
 from headrace.pipeline.segment import Segment
 from headrace.schema import Interval, Promotion
 
 
-def promote(
-    connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
-) -> SegmentReport:
+def promote(connection: Connection, dialect: Dialect, load: Load, rows: ReadyRows) -> SegmentReport:
     """Land a segment within the caller's transaction, and say what became of each line.
 
     Raises what the driver raises; `dialect.translated` says what it means.

@@ -27,8 +27,9 @@ from headrace.pipeline.errors import (
     Retryable,
 )
 from headrace.pipeline.load import Load, Policy
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Fault, Lines, Outcome, Reject, SegmentReport
-from headrace.pipeline.scratch import Bounds, RowFile, SegmentRows, cells
+from headrace.pipeline.scratch import Bounds, RowFile
 from headrace.pipeline.verify import Verified, reread, verify
 
 ATTEMPTS = 6
@@ -161,7 +162,7 @@ def wake(
     for start in range(0, len(lines), dialect.segment_rows):
         part = np.sort(lines)[start : start + dialect.segment_rows]
         chosen = np.flatnonzero(np.isin(woken.index["line"], part))
-        sound = SegmentRows(woken.index[chosen], [woken.rows[at] for at in chosen])
+        sound = woken.chosen(chosen)
         refused = [reject for reject in rejects if part[0] <= reject.line <= part[-1]]
         record = _recorder(part, refused, settle)
         _land(load, dialect, transaction, sound, record, partial(are_settled, part))
@@ -179,7 +180,7 @@ def _recorder(
 
 
 def _land_segment(
-    load: Load, dialect: Dialect, ledger: Ledger, number: int, rows: SegmentRows
+    load: Load, dialect: Dialect, ledger: Ledger, number: int, rows: ReadyRows
 ) -> None:
     def record(report: SegmentReport) -> None:
         if load.policy.whole and report.rejects:
@@ -194,7 +195,7 @@ def _land(
     load: Load,
     dialect: Dialect,
     transaction: Callable[[], AbstractContextManager[Connection]],
-    rows: SegmentRows,
+    rows: ReadyRows,
     record: Record,
     has_landed: Callable[[], bool],
 ) -> None:
@@ -231,15 +232,15 @@ def _meaning(dialect: Dialect, error: Exception) -> HeadraceError:
     return meaning
 
 
-def _halves(load: Load, rows: SegmentRows) -> list[list[int]]:
+def _halves(load: Load, rows: ReadyRows) -> list[list[int]]:
     """The places of the rows of either half; one list if they cannot be halved.
 
     Movements of one owner stay together: they are landed together or not at all.
     """
-    places = list(range(len(rows.rows)))
+    places = list(range(len(rows)))
     owner: Sequence[Any] = places
     if load.entity.levels is not None:
-        owner = cells(rows, load.entity, load.entity.levels.owner)
+        owner = rows.cells(load.entity, load.entity.levels.owner)
     owners = sorted(set(owner))
     if len(owners) == 1:
         return [places]
@@ -257,7 +258,7 @@ class _Bisection:
         self._refused = 0
 
     def promote(
-        self, connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
+        self, connection: Connection, dialect: Dialect, load: Load, rows: ReadyRows
     ) -> SegmentReport:
         for _ in range(2):
             cursor = connection.cursor()
@@ -277,18 +278,17 @@ class _Bisection:
         return self._halved(connection, dialect, load, rows)
 
     def _halved(
-        self, connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
+        self, connection: Connection, dialect: Dialect, load: Load, rows: ReadyRows
     ) -> SegmentReport:
         halves = _halves(load, rows)
         if len(halves) == 1:
             return self._refuse(rows)
         report = SegmentReport()
         for places in halves:
-            half = SegmentRows(rows.index[places], [rows.rows[place] for place in places])
-            report.merge(self.promote(connection, dialect, load, half))
+            report.merge(self.promote(connection, dialect, load, rows.chosen(places)))
         return report
 
-    def _refuse(self, rows: SegmentRows) -> SegmentReport:
+    def _refuse(self, rows: ReadyRows) -> SegmentReport:
         self._refused += 1
         if self._refused > MAX_REFUSED:
             raise Permanent(
@@ -298,5 +298,5 @@ class _Bisection:
         places = zip(rows.index["line"].tolist(), rows.index["offset"].tolist(), strict=True)
         rejects = [Reject.of(line, offset, "promote", (fault,)) for line, offset in places]
         report = SegmentReport(rejects=rejects)
-        report.add(Outcome.REJECTED, rows.index["line"].astype("int64"))
+        report.add(Outcome.REJECTED, rows.lines)
         return report

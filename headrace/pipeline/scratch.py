@@ -4,13 +4,12 @@ Pass A appends rows in the order of their lines. A plan cuts the range of their 
 into segments, and `scatter` deals the rows out: rows of one segment key meet in one segment.
 Rows of different segment keys that decide about each other are gathered first (ties.py).
 
-Rows that are ready to stage are lines `<line> TAB <mask> TAB <text>`; beside them stands an
-index entry each (INDEX), so that planning and refusing never parse a row.
+Each file of rows stands beside one of their index entries (ready.py), so that planning and refusing
+never parse a row.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -18,46 +17,15 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from headrace.pipeline.inspection import Row
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import INDEX, NO_ROWS, Index, ReadyRows
+from headrace.pipeline.scanning import Scanned
 from headrace.pipeline.ties import Ties
-from headrace.schema import Entity
 
-INDEX = np.dtype(
-    [("line", "<u8"), ("offset", "<u8"), ("mask", "<u4"), ("length", "<u4"), ("key", "S36")]
-)
-Index = npt.NDArray[np.void]  #: entries of dtype INDEX
 BLOCK_ROWS = 100_000
 SAMPLE_ROWS = 200_000
 SEGMENT_BYTES = 32 << 20  # a segment is in memory as a whole, and a row may have a mebibyte
 READY = "ready"
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRows:
-    """The rows of one segment by ascending line, each with its index entry."""
-
-    index: Index
-    rows: list[bytes]
-
-
-def cells(rows: SegmentRows, entity: Entity, field: str) -> list[bytes]:
-    """The cell of a field in every row, as it travels."""
-    place = 2 + entity.field_names.index(field)
-    return [row.split(b"\t", place + 1)[place] for row in rows.rows]
-
-
-def ready_rows(lines: list[int], offsets: list[int], rows: list[Row]) -> SegmentRows:
-    """Checked rows with their physical lines and byte offsets, ready to be staged."""
-    ready = [
-        f"{line}\t{row.mask}\t{row.text}".encode() for line, row in zip(lines, rows, strict=True)
-    ]
-    index = np.empty(len(rows), INDEX)
-    index["line"], index["offset"] = lines, offsets
-    index["mask"] = [row.mask for row in rows]
-    index["length"] = [len(row) + 1 for row in ready]
-    index["key"] = [row.cluster.encode() for row in rows]
-    return SegmentRows(index, ready)
 
 
 class Bounds(NamedTuple):
@@ -83,12 +51,11 @@ class RowFile:
         self.count = count
         self.bytes = 0
 
-    def append(self, lines: list[int], offsets: list[int], rows: list[Row]) -> None:
-        """Add checked rows with their physical lines and byte offsets."""
-        ready = ready_rows(lines, offsets, rows)
-        self.append_ready(ready.index, b"".join(row + b"\n" for row in ready.rows))
+    def append(self, scanned: Scanned) -> None:
+        """Add checked rows."""
+        self.append_ready(scanned.rows)
         if self._ties:
-            self._ties.append(rows)
+            self._ties.append(scanned.digests)
 
     def gather(self) -> None:
         """Give tied rows one segment key, so that they meet. Once, before planning."""
@@ -97,32 +64,30 @@ class RowFile:
             for place, group in groups:
                 index["key"][place] = b"#%016x" % group  # which no id can be
 
-    def append_ready(self, index: Index, rows: bytes) -> None:
+    def append_ready(self, rows: ReadyRows) -> None:
         with self._rows.open("ab") as file:
-            file.write(rows)
+            file.write(rows.text)
         with self._index.open("ab") as file:
-            file.write(index.tobytes())
-        self.count += len(index)
-        self.bytes += len(rows)
+            file.write(rows.index.tobytes())
+        self.count += len(rows)
+        self.bytes += len(rows.text)
 
-    def read(self) -> SegmentRows:
+    def read(self) -> ReadyRows:
         """All rows at once; meant for the files of segments.
 
         Raises FileNotFoundError if they have been taken away.
         """
         if not self.count:
-            return SegmentRows(np.empty(0, INDEX), [])
-        rows = self._rows.read_bytes().split(b"\n")
-        rows.pop()
-        return SegmentRows(np.fromfile(self._index, INDEX), rows)
+            return NO_ROWS
+        return ReadyRows(np.fromfile(self._index, INDEX), self._rows.read_bytes())
 
-    def blocks(self) -> Iterator[tuple[Index, bytes]]:
-        """The index and the rows, some 100,000 at a time, fewer of long ones."""
+    def blocks(self) -> Iterator[ReadyRows]:
+        """The rows, some 100,000 at a time, fewer of long ones."""
         if not self._rows.exists():
             return
         with self._rows.open("rb") as rows, self._index.open("rb") as index:
             for part in chain.from_iterable(map(_by_size, _index_blocks(index))):
-                yield part, rows.read(int(part["length"].sum()))
+                yield ReadyRows(part, rows.read(int(part["length"].sum())))
 
     def sample_of_keys(self) -> npt.NDArray[np.bytes_]:
         """At most some SAMPLE_ROWS segment keys, evenly spread over the file, sorted."""
@@ -201,12 +166,8 @@ def scatter(rows: RowFile, bounds: list[Bounds], folder: Path) -> list[RowFile]:
         return [rows][: len(bounds)]
     files = [RowFile(folder, f"segment_{number:05d}") for number in range(len(bounds))]
     edges = np.array([bound.low.encode() for bound in bounds[1:]], "S36")
-    for index, block in rows.blocks():
-        starts = np.concatenate(([0], np.cumsum(index["length"], dtype=np.int64)))
-        segments = np.searchsorted(edges, index["key"], side="right")
+    for block in rows.blocks():
+        segments = np.searchsorted(edges, block.index["key"], side="right")
         for segment in np.unique(segments).tolist():
-            chosen = np.flatnonzero(segments == segment)
-            spans = zip(starts[chosen].tolist(), starts[chosen + 1].tolist(), strict=True)
-            part = b"".join([block[start:end] for start, end in spans])
-            files[segment].append_ready(index[chosen], part)
+            files[segment].append_ready(block.chosen(np.flatnonzero(segments == segment)))
     return files

@@ -7,8 +7,8 @@ import numpy as np
 from headrace.pipeline.dialects.base import Connection, Dialect
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Fault, Lines, Outcome, Parked, Reject, SegmentReport
-from headrace.pipeline.scratch import SegmentRows, cells
 
 
 class Segment:
@@ -18,7 +18,7 @@ class Segment:
     """
 
     def __init__(
-        self, connection: Connection, dialect: Dialect, load: Load, rows: SegmentRows
+        self, connection: Connection, dialect: Dialect, load: Load, rows: ReadyRows
     ) -> None:
         self._connection = connection
         self._dialect = dialect
@@ -26,12 +26,12 @@ class Segment:
         self._entity = load.entity
         self._rows = rows
         self._report = SegmentReport()
-        self._lines = rows.index["line"].astype(np.int64)
+        self._lines = rows.lines
         self._left = self._lines
 
     def promote(self) -> SegmentReport:
         """What became of each line. Raises what the driver raises."""
-        self._dialect.stage(self._connection, self._entity, self._rows.rows)
+        self._dialect.stage(self._connection, self._entity, self._rows)
         self._hold_back_orphans()
         self.land()
         return self._report
@@ -42,7 +42,7 @@ class Segment:
 
     def _cells(self, field: str) -> list[bytes]:
         """The cell of a field in every row, as it travels."""
-        return cells(self._rows, self._entity, field)
+        return self._rows.cells(self._entity, field)
 
     def _hold_back_orphans(self) -> None:
         held: set[int] = set()

@@ -15,11 +15,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headrace.pipeline.inspection import Row
+from headrace.pipeline.ready import Row
 from headrace.schema import Entity
 
 Digests = npt.NDArray[np.uint64]
 PASS_ROWS = 1_000_000  # of a million rows at a time: 50 MB
+
+
+def positions(entity: Entity) -> list[int]:
+    """The fields whose values can tie rows."""
+    names = [*entity.natural_keys]
+    if entity.segment_field != entity.key:
+        names.append(entity.key)
+    return [entity.field_names.index(name) for name in names]
+
+
+def digests(rows: list[Row], positions: list[int]) -> Digests:
+    """Of each row the digests of its segment key and of the cells at these positions.
+
+    None at all where no field can tie rows.
+    """
+    cells = [row.text.split("\t", max(positions) + 1) for row in rows] if positions else []
+    found = [
+        [_digest(row.cluster), *(_digest(cell[at]) for at in positions)]
+        for row, cell in zip(rows, cells, strict=bool(positions))
+    ]
+    return np.array(found, np.uint64).reshape(-1, 1 + len(positions))
 
 
 class Ties:
@@ -28,25 +49,17 @@ class Ties:
     @classmethod
     def of(cls, entity: Entity, folder: Path) -> "Ties | None":
         """What can tie rows of the entity; None if nothing can."""
-        names = [*entity.natural_keys]
-        if entity.segment_field != entity.key:
-            names.append(entity.key)
-        positions = [entity.field_names.index(name) for name in names]
-        return cls(folder / "ties", positions) if positions else None
+        tying = positions(entity)
+        return cls(folder / "ties", 1 + len(tying)) if tying else None
 
-    def __init__(self, path: Path, positions: list[int]) -> None:
+    def __init__(self, path: Path, width: int) -> None:
         self._path = path
-        self._positions = positions
-        self._width = 1 + len(positions)
+        self._width = width
 
-    def append(self, rows: list[Row]) -> None:
-        cells = [row.text.split("\t", max(self._positions) + 1) for row in rows]
-        digests = [
-            [_digest(row.cluster), *(_digest(cell[at]) for at in self._positions)]
-            for row, cell in zip(rows, cells, strict=True)
-        ]
+    def append(self, found: Digests) -> None:
+        """Add what `digests` gives of the next rows."""
         with self._path.open("ab") as file:
-            file.write(np.array(digests, "<u8").tobytes())
+            file.write(found.astype("<u8").tobytes())
 
     def groups(self) -> list[tuple[int, int]]:
         """Of every row in a group its place in the file, from 0, and the group."""

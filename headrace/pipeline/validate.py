@@ -1,24 +1,29 @@
 """Entity → a fast checker that passes clean records and hands all others to the inspector.
 
-Each format reads a clean record its own way, to the text that the row will travel in (clean.py):
-whatever that finds clean needs no conversion and has no fault. Everything else, from a text
-with a quote to a line of rubbish, is inspection.py's.
+The scanner takes what it knows at once (scanning.py). Each format reads other clean records its
+own way, to the text that the row will travel in (clean.py): whatever that finds clean needs no
+conversion and has no fault. Everything else, from a number in a text to a line of rubbish, is
+inspection.py's.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple, Protocol
 
-from headrace.pipeline import formats, owners, values
+import numpy as np
+
+from headrace.pipeline import formats, owners, scanning, values
 from headrace.pipeline.csv_records import CsvRecords
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.formats.base import MAX_LINE, Batch, Format
-from headrace.pipeline.inspection import NULL, Inspection, Row
+from headrace.pipeline.inspection import NULL, Inspection
 from headrace.pipeline.json_records import JsonRecords
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import NO_ROWS, Row
 from headrace.pipeline.report import Fault, Reject
+from headrace.pipeline.scanning import Scanned
 from headrace.schema import Entity
 
 MAX_UNKNOWN_KEYS = 100
@@ -42,13 +47,22 @@ class Checked(NamedTuple):
     """
 
     height: int
-    lines: list[int]
-    offsets: list[int]
-    rows: list[Row]
+    scanned: Scanned
     rejects: list[Reject]
     blanks: list[int]
     gaps: list[range]
     blamed: dict[int, str]
+
+
+class _Found(NamedTuple):
+    """What the lines are on which there is no row."""
+
+    rejects: list[Reject]
+    blanks: list[int]
+    blamed: dict[int, str]
+
+
+NOTHING = Scanned(NO_ROWS, np.empty((0, 1), np.uint64))
 
 
 class Checker:
@@ -60,47 +74,48 @@ class Checker:
         self._form = form
         self._reads = load if load.name_event is None else _without_key(load)
         self._records: Records = JsonRecords(self._reads)
+        self._scan = scanning.scan_of(self._reads)
 
     def check(self, batch: Batch) -> Checked:
         """What the lines of `batch` are. Raises Permanent for a header that cannot be used."""
-        checked = Checked(batch.height, [], [], [], [], [], [], {})
+        found = _Found([], [], {})
+        gaps = _continued(batch)
+        scanned = NOTHING
         if batch.is_header:
-            self._records = CsvRecords(self._reads, batch.lines[0], batch.first_line)
-            checked.gaps.append(range(batch.first_line, batch.first_line + batch.height))
+            self._take_header(batch)
+            gaps = [range(batch.first_line, batch.first_line + batch.height)]
         elif not any(batch.lines):
-            checked.blanks.extend(batch.numbers())
+            found.blanks.extend(batch.numbers())
         elif batch.is_open:
-            checked.rejects.append(_never_closed(batch))
-            checked.gaps.extend(_continued(batch))
+            found.rejects.append(_never_closed(batch))
         else:
-            self._check_records(batch, checked)
-            checked.gaps.extend(_continued(batch))
-        return checked
+            closer = partial(self._look_closer, found)
+            lines, offsets = list(batch.numbers()), list(batch.offsets())
+            scanned = self._scan(batch.lines, lines, offsets, closer)
+        return Checked(batch.height, scanned, found.rejects, found.blanks, gaps, found.blamed)
 
-    def _check_records(self, batch: Batch, checked: Checked) -> None:
-        read = self._records.clean
-        for number, offset, line in zip(batch.numbers(), batch.offsets(), batch.lines, strict=True):
-            row = read(line) if 1 < len(line) <= MAX_LINE else None
-            if row is None:
-                self._look_closer(line, number, offset, checked)
-            else:
-                checked.lines.append(number)
-                checked.offsets.append(offset)
-                checked.rows.append(self._named(row, number))
+    def _take_header(self, batch: Batch) -> None:
+        records = CsvRecords(self._reads, batch.lines[0], batch.first_line)
+        self._records = records
+        self._scan = scanning.scan_of(self._reads, records.names, records.delimiter)
 
-    def _look_closer(self, line: bytes, number: int, offset: int, checked: Checked) -> None:
+    def _look_closer(self, found: _Found, line: bytes, number: int, offset: int) -> Row | None:
+        row = self._records.clean(line) if 1 < len(line) <= MAX_LINE else None
+        if row is None:
+            row = self._read_any(found, line, number, offset)
+        return row and self._named(row, number)
+
+    def _read_any(self, found: _Found, line: bytes, number: int, offset: int) -> Row | None:
+        """The row of any line; one that has none is noted among what was found."""
         if not line.strip(self._form.blanks):
-            checked.blanks.append(number)
-            return
+            found.blanks.append(number)
+            return None
         row, faults, owner = self._inspected(line)
         if row is None:
-            checked.rejects.append(Reject.of(number, offset, "verify", faults))
+            found.rejects.append(Reject.of(number, offset, "verify", faults))
             if owner := owner or owners.told_owner(self._load.entity.segment_field, line):
-                checked.blamed[number] = owner
-        else:
-            checked.lines.append(number)
-            checked.offsets.append(offset)
-            checked.rows.append(self._named(row, number))
+                found.blamed[number] = owner
+        return row
 
     def _named(self, row: Row, number: int) -> Row:
         """The row with a key; a record may be without one where the load gives it."""

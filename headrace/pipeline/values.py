@@ -87,7 +87,7 @@ def clean_pattern(kind: FieldType, zone: ZoneInfo) -> str:
             sign = "" if minimum is not None else "-?"
             whole = min(digits, len(str(MAX_UNITS)) - 1) - scale
             return rf"{sign}(?:0|[1-9]\d{{0,{whole - 1}}})(?:\.\d{{1,{scale}}})?"
-        case Integer(minimum=low, maximum=high) if low > -(10**9) or high < 10**9:
+        case Integer() if is_narrow(kind):
             return NO_SPELLING
         case Integer(nonzero=nonzero):
             return r"-?[1-9]\d{0,8}" + ("" if nonzero else "|0")
@@ -97,6 +97,11 @@ def clean_pattern(kind: FieldType, zone: ZoneInfo) -> str:
             return _CLEAN_TIMESTAMP + ("Z?" if zone.key == "UTC" else "Z")
         case JsonObject():
             return r"\{[^\t\n\r\\\x00]*\}"
+
+
+def is_narrow(kind: Integer) -> bool:
+    """Whether numbers of nine digits may be out of its bounds, which no pattern tells."""
+    return kind.minimum > -(10**9) or kind.maximum < 10**9
 
 
 def parse(field: Field, value: Any, zone: ZoneInfo) -> str | None:

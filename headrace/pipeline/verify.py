@@ -39,8 +39,7 @@ class Verified:
 
     def __init__(self, folder: Path, entity: Entity) -> None:
         self._folder = folder
-        self._owner = entity.segment_field
-        self._owner_place = 2 + entity.field_names.index(entity.segment_field)
+        self._entity = entity
         self._causes: dict[str, Reject] = {}
         self.rows = RowFile(folder, "rows", Ties.of(entity, folder))
         self.outcomes = LineOutcomes()
@@ -51,8 +50,8 @@ class Verified:
 
     def add(self, checked: Checked) -> None:
         """Take in the next batch."""
-        if checked.rows:
-            self.rows.append(checked.lines, checked.offsets, checked.rows)
+        if len(checked.scanned.rows):
+            self.rows.append(checked.scanned)
         self.outcomes.append_lines(checked.height, checked.blanks, checked.gaps)
         if checked.rejects:
             refused = np.array([reject.line for reject in checked.rejects], np.int64)
@@ -71,21 +70,17 @@ class Verified:
         if not self._causes:
             return
         sound = RowFile(self._folder, "sound_rows")
-        for index, block in self.rows.blocks():
-            rows = block.splitlines(keepends=True)
-            causes = [self._causes.get(self._owner_of(row)) for row in rows]
-            kept = [at for at, cause in enumerate(causes) if cause is None]
-            sound.append_ready(index[kept], b"".join([rows[at] for at in kept]))
+        for block in self.rows.blocks():
+            owners_of = block.cells(self._entity, self._entity.segment_field)
+            causes = [self._causes.get(owner.decode()) for owner in owners_of]
+            sound.append_ready(block.chosen([at for at, cause in enumerate(causes) if not cause]))
             self._refuse(
-                [self._refused(index[at], cause) for at, cause in enumerate(causes) if cause]
+                [self._refused(block.index[at], cause) for at, cause in enumerate(causes) if cause]
             )
         self.rows = sound
 
-    def _owner_of(self, row: bytes) -> str:
-        return row.split(b"\t", self._owner_place + 1)[self._owner_place].decode()
-
     def _refused(self, entry: np.void, cause: Reject) -> Reject:
-        fault = owners.refused_with(self._owner, cause.line, cause.code)
+        fault = owners.refused_with(self._entity.segment_field, cause.line, cause.code)
         return Reject.of(int(entry["line"]), int(entry["offset"]), "verify", (fault,))
 
     def _refuse(self, rejects: list[Reject]) -> None:
@@ -174,12 +169,8 @@ def reread(load: Load, wanted: Lines, folder: Path) -> tuple[RowFile, list[Rejec
 
 
 def _append_chosen(checked: Checked, wanted: set[int], rows: RowFile) -> None:
-    chosen = [at for at, line in enumerate(checked.lines) if line in wanted]
-    rows.append(
-        [checked.lines[at] for at in chosen],
-        [checked.offsets[at] for at in chosen],
-        [checked.rows[at] for at in chosen],
-    )
+    found = checked.scanned.rows
+    rows.append_ready(found.chosen(np.flatnonzero(np.isin(found.lines, list(wanted)))))
 
 
 def batches(

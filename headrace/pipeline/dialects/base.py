@@ -10,6 +10,7 @@ from uuid import UUID
 
 from headrace.pipeline.errors import HeadraceError
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Fall, Lines
 from headrace.schema import Entity, Reference
 
@@ -138,7 +139,7 @@ class Dialect(Protocol):
     def golden_statements(self, entity: Entity) -> dict[str, str]:
         """All statements that promote the entity, by operation."""
 
-    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+    def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         """Make these rows the only ones in the entity's staging table."""
 
     def unresolved(

@@ -8,7 +8,6 @@ prepared once for every magnitude of the tables: the number of binary digits of 
 
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -24,6 +23,7 @@ from headrace.pipeline.dialects.postgresql import (
 )
 from headrace.pipeline.dialects.trips import Row, Statement, trip
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import ReadyRows
 from headrace.schema import Entity
 
 LOOK_SECONDS = 1.0
@@ -39,7 +39,7 @@ class FewRows(PostgreSQL):
 
     _spelling = replace(SPELLING, staging_prefix="few_")
 
-    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+    def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         with cursor_of(connection) as cursor:
             cursor.execute(self._opening(entity))
             while cursor.nextset():

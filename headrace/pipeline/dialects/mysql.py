@@ -37,6 +37,7 @@ from headrace.pipeline.dialects.mysql_tables import Tables, default_of, turns
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Fall, Lines
 from headrace.pipeline.values import dashed
 from headrace.schema import (
@@ -87,7 +88,7 @@ class MySQL(Tables, Moving):
             **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
 
-    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+    def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"{SESSION}, {_WAITS}, {self._server.patience}")
             # Made anew: emptying it would keep the old rows until the transaction's end.

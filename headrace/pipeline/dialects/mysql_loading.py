@@ -2,13 +2,14 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pymysql
 
 from headrace.pipeline.errors import DataRefused, Retryable
+from headrace.pipeline.ready import ReadyRows
 from headrace.schema import Boolean, Entity, FieldType, Timestamp, Uuid
 
 INSERT_BYTES = 1 << 20
@@ -16,7 +17,7 @@ INSERT_BYTES = 1 << 20
 _NO_LOCAL_FILES = frozenset((1148, 3948, 4166, 1017))
 
 
-def load(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> None:
+def load(cursor: Any, entity: Entity, rows: ReadyRows) -> None:
     """Add rows to the empty staging table.
 
     Raises DataRefused, Retryable, or what the driver raises.
@@ -51,7 +52,7 @@ def _reading(kind: FieldType) -> str:
     return ""
 
 
-def _loaded(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> bool:
+def _loaded(cursor: Any, entity: Entity, rows: ReadyRows) -> bool:
     """Load the rows; False where LOAD DATA LOCAL is not to be had. Raises DataRefused.
 
     What would be an error is a warning with LOCAL: none is passed over.
@@ -76,7 +77,7 @@ def _loaded(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> bool:
 
 
 @contextmanager
-def _pipe(rows: Sequence[bytes]) -> Iterator[str]:
+def _pipe(rows: ReadyRows) -> Iterator[str]:
     """A path from which the rows can be read once, while a thread writes them.
 
     No name that could be left behind: the writer ends when either end is closed.
@@ -91,23 +92,22 @@ def _pipe(rows: Sequence[bytes]) -> Iterator[str]:
         writer.join()
 
 
-def _pour(rows: Sequence[bytes], writing: int) -> None:
+def _pour(rows: ReadyRows, writing: int) -> None:
     try:
         with os.fdopen(writing, "wb") as file:
-            for start in range(0, len(rows), 5_000):
-                file.write(b"\n".join(rows[start : start + 5_000]) + b"\n")
+            file.writelines(rows.blocks())
     except BrokenPipeError:
         pass  # the reader gave up, and says why
 
 
-def _insert_rows(cursor: Any, entity: Entity, rows: Sequence[bytes]) -> None:
+def _insert_rows(cursor: Any, entity: Entity, rows: ReadyRows) -> None:
     """The slow way. Within quotes, SQL's escapes are those of COPY."""
     readings = ["{}", "{}", *(_reading(field.type) or "{}" for field in entity.fields)]
     columns = ", ".join(field.staged for field in entity.fields)
     head = f"INSERT INTO {entity.name}_staging (line, mask, {columns}) VALUES"
     batch: list[str] = []
     size = 0
-    for row in rows:
+    for row in rows.rows:
         batch.append(_tuple(row, readings))
         size += len(row)
         if size > INSERT_BYTES:

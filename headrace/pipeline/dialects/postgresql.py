@@ -43,6 +43,7 @@ from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.dialects.trips import Row, Statement, trip
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Fall, Lines
 from headrace.schema import (
     Entity,
@@ -113,7 +114,7 @@ class PostgreSQL(Tables, Moving):
 
         return FewRows(self._parents)
 
-    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+    def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         with cursor_of(connection) as cursor:
             cursor.execute(f"{TRANSACTION}{self._staging_table(entity)};{_emptied(entity)}")
             self._fill(cursor, entity, rows)
@@ -242,10 +243,10 @@ class PostgreSQL(Tables, Moving):
         columns = ", ".join(field.staged for field in entity.fields)
         return f"COPY {self._staging(entity)} (line, mask, {columns}) FROM STDIN"
 
-    def _fill(self, cursor: psycopg.Cursor[Any], entity: Entity, rows: Sequence[bytes]) -> None:
+    def _fill(self, cursor: psycopg.Cursor[Any], entity: Entity, rows: ReadyRows) -> None:
         with cursor.copy(self._copy(entity)) as copy:
-            for start in range(0, len(rows), 5_000):
-                copy.write(b"\n".join(rows[start : start + 5_000]) + b"\n")
+            for block in rows.blocks():
+                copy.write(block)
 
     def _analyze(self, cursor: psycopg.Cursor[Any], entity: Entity) -> None:
         cursor.execute(f"ANALYZE {self._staging(entity)} ({entity.key})")

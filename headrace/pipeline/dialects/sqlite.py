@@ -29,6 +29,7 @@ from headrace.pipeline.dialects.moving import Moving
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable
 from headrace.pipeline.load import Load
+from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Fall, Lines
 from headrace.pipeline.values import dashed
 from headrace.schema import (
@@ -151,13 +152,13 @@ class SQLite(Moving):
             **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
 
-    def stage(self, connection: Connection, entity: Entity, rows: Sequence[bytes]) -> None:
+    def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         connection.execute(_staging_table(entity))
         connection.execute(f"DELETE FROM temp.{entity.name}_staging")
         marks = ", ".join("?" * (2 + len(entity.fields)))
         connection.executemany(
             f"INSERT INTO temp.{entity.name}_staging VALUES ({marks})",
-            _bound_rows(entity, rows),
+            _bound_rows(entity, rows.rows),
         )
 
     def unresolved(
