@@ -100,8 +100,11 @@ class LocalLedger:
     def bounds(self):
         return self.plan
 
-    def record_plan(self, verified: Verified, bounds: list[Bounds]) -> None:
+    def record_plan(
+        self, verified: Verified, bounds: list[Bounds], digests: list[bytes | None]
+    ) -> None:
         self.plan = bounds
+        self.digests = digests
         self.outcomes = verified.outcomes
         self.received = verified.received
         self.unknown_keys = verified.unknown_keys

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
@@ -21,10 +22,11 @@ from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, ErrorPolicy
 from apps.tenants.models import MissingParent, NegativeLevels, Tenant
 from apps.webhooks import outbox
 from headrace.entities import BY_NAME
-from headrace.pipeline import owners
+from headrace.pipeline import older, owners
 from headrace.pipeline.dialects.base import Dialect
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.load import Load, Policy
+from headrace.pipeline.older import Keys, Mask
 from headrace.pipeline.report import Outcome, SegmentReport
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
@@ -61,7 +63,7 @@ def load_of(chunk: Chunk) -> Load:
         delimiter=chunk.delimiter,
         zone=ZoneInfo(tenant.time_zone),
         parks=_parks(chunk.upload) and not chunk.event_key,
-        renews=_has_older_unfinished(chunk),
+        older=partial(_older, chunk),
         max_bytes=settings.HEADRACE_MAX_UNPACKED_BYTES,
         policy=_policy(chunk.upload),
         may_be_negative=may_be_negative,
@@ -106,13 +108,22 @@ def _open(chunk: Chunk) -> BinaryIO:
         raise Permanent(FailureCode.SOURCE_LOST, "the stored file is not there") from None
 
 
-def _has_older_unfinished(chunk: Chunk) -> bool:
-    """Whether an older file may still bring older values: unfinished, resumable or parked."""
-    older = Chunk.objects.filter(
+def _older(chunk: Chunk, keys: Keys) -> Mask:
+    """Of which segment keys an older file may still bring rows: one that is unfinished, resumable
+    or has parked lines, whose keys nobody keeps.
+    """
+    found = Chunk.objects.filter(
         tenant_id=chunk.tenant_id, entity=chunk.entity, number__lt=chunk.number
     )
     resumable = Q(state__in=BROKEN) & ~Q(source="")
-    return older.filter(~Q(state__in=ENDED) | resumable | Q(parked__gt=0)).exists()
+    at_work = found.filter(~Q(state__in=ENDED) | resumable | Q(parked__gt=0))
+    known = at_work.values_list("pk", "is_planned", "parked")
+    if any(parked or not is_planned for _, is_planned, parked in known):
+        return older.anything(keys)
+    pending = Segment.objects.filter(chunk__in=[pk for pk, _, _ in known], report=None)
+    kept = list(pending.values_list("digests", flat=True))
+    digests = [bytes(one) for one in kept if one is not None]
+    return (older.among(digests) if len(digests) == len(kept) else older.anything)(keys)
 
 
 @contextmanager
@@ -175,15 +186,17 @@ class ChunkLedger:
     def pending(self) -> list[int]:
         return list(self._rows().filter(report=None).values_list("number", flat=True))
 
-    def record_plan(self, verified: Verified, bounds: list[Bounds]) -> None:
+    def record_plan(
+        self, verified: Verified, bounds: list[Bounds], digests: list[bytes | None]
+    ) -> None:
         chunk = self._chunk
         rejected = verified.outcomes.counts()[Outcome.REJECTED]
         with fenced(self._lease):
             day = accounts.take_rows(chunk, verified.received, rejected)
             accounts.keep_rejects(chunk, verified.reject_pages())
             Segment.objects.bulk_create(
-                Segment(chunk=chunk, number=number, low=bound.low, high=bound.high)
-                for number, bound in enumerate(bounds)
+                Segment(chunk=chunk, number=number, low=low, high=high, digests=kept)
+                for number, ((low, high), kept) in enumerate(zip(bounds, digests, strict=True))
             )
             Chunk.objects.filter(pk=chunk.pk).update(
                 state=ChunkState.PROMOTING,

@@ -169,6 +169,7 @@ class Segment(models.Model):
     number = models.PositiveIntegerField()
     low = models.CharField(max_length=36)
     high = models.CharField(max_length=36)
+    digests = models.BinaryField(null=True, help_text="what older.pack has of its keys")
     report = models.BinaryField(null=True, help_text="report.SegmentReport, once landed")
 
     class Meta:

@@ -6,6 +6,8 @@ from typing import BinaryIO
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from headrace.pipeline import older
+from headrace.pipeline.older import Older
 from headrace.schema import Entity
 
 LINE_BITS = 32
@@ -47,8 +49,8 @@ class Load:
     number * 2**32 + line, and a row is only ever replaced by one of a higher sequence.
     `open_source` gives the stored bytes from their beginning, `sha256` is their digest and
     `max_bytes` the most that they may unpack to; `format` and `delimiter` are those of
-    formats.format_of. `renews` says that equal rows must take the
-    new sequence too, because an older file may still bring older values.
+    formats.format_of. `older` says of which rows an older file may still bring older values: equal
+    ones must take the new sequence then.
 
     Of movements: whether levels `may_be_negative`, and if so whether those that fall below 0 are
     told (`watches_falls`); whether all of an owner are refused where one is (`whole_owners`),
@@ -65,7 +67,7 @@ class Load:
     delimiter: str = ","
     zone: ZoneInfo = UTC
     parks: bool = True
-    renews: bool = False
+    older: Older = older.nothing
     max_bytes: int = 100 << 30
     policy: Policy = Policy()
     may_be_negative: bool = False

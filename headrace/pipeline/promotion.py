@@ -32,6 +32,8 @@ class Rows(Segment):
     """Rows that are inserted, or change the one that the table holds under their key."""
 
     def land(self) -> None:
+        # Before rows are looked at: who ends between would have changed what was found equal.
+        self._may_be_outrun = self._load.older(self._rows.index["key"])
         self._refuse_taken_keys()
         if self._entity.interval is not None:
             self._refuse_overlaps(self._entity.interval)
@@ -48,16 +50,14 @@ class Rows(Segment):
 
     def _renew_equal_rows(self) -> None:
         """Keep what may still come with an older sequence from winning over rows left alone."""
-        if self._load.renews:
+        contested = self._may_be_outrun
+        if self._report.parked:  # which may wake, and must not win over lines further down
+            parked = np.isin(self._lines, [line.line for line in self._report.parked])
+            keys = np.array(self._cells(self._entity.key))
+            contested = contested | (np.isin(keys, keys[parked]) & ~parked)
+        if Outcome.UNCHANGED in self._report.outcomes and contested.any():
+            self._take_out(self._lines[~contested])
             self._dialect.renew(self._connection, self._load)
-        elif self._report.parked:  # which may wake, and must not win over lines further down
-            parked = {line.line for line in self._report.parked}
-            keys = dict(zip(self._lines.tolist(), self._cells(self._entity.key), strict=True))
-            waiting = {keys[line] for line in parked}
-            others = [line for line, key in keys.items() if key not in waiting]
-            self._dialect.drop(self._connection, self._entity, np.array(others, np.int64))
-            if len(others) + len(parked) < len(keys):
-                self._dialect.renew(self._connection, self._load)
 
     def _refuse_taken_keys(self) -> None:
         for field in self._entity.natural_keys:

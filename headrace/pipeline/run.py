@@ -49,8 +49,12 @@ class Ledger(Protocol):
     def bounds(self) -> list[Bounds] | None:
         """The plan that an earlier claim recorded; None if there is none."""
 
-    def record_plan(self, verified: Verified, bounds: list[Bounds]) -> None:
-        """Keep what pass A found, and the plan."""
+    def record_plan(
+        self, verified: Verified, bounds: list[Bounds], digests: list[bytes | None]
+    ) -> None:
+        """Keep what pass A found, and the plan: of each segment its bounds, and of its keys what
+        older.py keeps.
+        """
 
     def pending(self) -> list[int]:
         """The numbers of the planned segments that have not landed."""
@@ -100,16 +104,22 @@ def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list
     verified = verify(load, folder, ledger.tick)
     verified.rows.gather()
     verified.refuse_others()
-    bounds = ledger.bounds()
-    if bounds is None:
-        is_whole = load.policy.whole and verified.rows.count
-        bounds = [WHOLE] if is_whole else scratch.plan(verified.rows, _segment_rows(load, dialect))
-        ledger.record_plan(verified, bounds)
+    recorded = ledger.bounds()
+    bounds = _planned(load, dialect, verified.rows) if recorded is None else recorded
+    segments = scratch.scatter(verified.rows, bounds, folder)
+    if recorded is None:
+        digests = [segment.digests() for segment in segments]
+        ledger.record_plan(verified, bounds, digests)
     if load.policy.whole:
         _check_size(load.policy, verified.rows)
-    segments = scratch.scatter(verified.rows, bounds, folder)
     scratch.keep(folder, load, segments)
     return segments
+
+
+def _planned(load: Load, dialect: Dialect, rows: RowFile) -> list[Bounds]:
+    if load.policy.whole and rows.count:
+        return [WHOLE]
+    return scratch.plan(rows, _segment_rows(load, dialect))
 
 
 def _segment_rows(load: Load, dialect: Dialect) -> int:

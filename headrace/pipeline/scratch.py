@@ -17,10 +17,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headrace.pipeline import older
 from headrace.pipeline.load import Load
 from headrace.pipeline.ready import INDEX, NO_ROWS, Index, ReadyRows
 from headrace.pipeline.scanning import Scanned
-from headrace.pipeline.ties import Ties
+from headrace.pipeline.ties import GROUPED, Ties
 
 BLOCK_ROWS = 100_000
 SAMPLE_ROWS = 200_000
@@ -62,7 +63,7 @@ class RowFile:
         if self._ties and (groups := self._ties.groups()):
             index = np.memmap(self._index, INDEX, "r+")
             for place, group in groups:
-                index["key"][place] = b"#%016x" % group  # which no id can be
+                index["key"][place] = GROUPED + b"%016x" % group
 
     def append_ready(self, rows: ReadyRows) -> None:
         with self._rows.open("ab") as file:
@@ -80,6 +81,11 @@ class RowFile:
         if not self.count:
             return NO_ROWS
         return ReadyRows(np.fromfile(self._index, INDEX), self._rows.read_bytes())
+
+    def digests(self) -> bytes | None:
+        """What older.py keeps of the segment keys; meant for the files of segments."""
+        index = np.fromfile(self._index, INDEX) if self.count else NO_ROWS.index
+        return older.pack(index)
 
     def blocks(self) -> Iterator[ReadyRows]:
         """The rows, some 100,000 at a time, fewer of long ones."""

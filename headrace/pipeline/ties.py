@@ -19,6 +19,7 @@ from headrace.pipeline.ready import Row
 from headrace.schema import Entity
 
 Digests = npt.NDArray[np.uint64]
+GROUPED = b"#"  #: begins the segment key of tied rows, as no id can
 PASS_ROWS = 1_000_000  # of a million rows at a time: 50 MB
 
 

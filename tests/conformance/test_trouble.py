@@ -14,6 +14,7 @@ import pytest
 from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline import run
 from headrace.pipeline.errors import FailureCode, Permanent, Retryable
+from headrace.pipeline.older import anything
 from headrace.pipeline.report import SegmentReport
 from headrace.schema import Entity
 from tests import records, road
@@ -65,7 +66,7 @@ def test_an_older_file_that_comes_in_the_middle_does_not_win(
             assert bool(wait(older, timeout=0.5 if waits else 60).done) is not waits
 
         once_before(database, moment, begin)
-        ledger = land(CUSTOMERS, row, number=3, renews=True)
+        ledger = land(CUSTOMERS, row, number=3, older=anything)
     assert stored(database, CUSTOMERS) == expected(CUSTOMERS, row)
     assert ledger.outcome_by_line() == ["unchanged" if waits else "updated"]
     assert older[0].result().outcome_by_line() == ["superseded" if waits else "updated"]
