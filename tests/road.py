@@ -198,7 +198,9 @@ def postgresql_database(server: str, partitions: int = 0) -> Iterator[Database]:
         )
         administrator.execute(f"GRANT ALL ON DATABASE {name} TO {role}")
     try:
-        with psycopg.connect(server, dbname=name, autocommit=True) as connection:
+        with psycopg.connect(
+            server, dbname=name, autocommit=True, prepare_threshold=None
+        ) as connection:
             connection.execute(f"GRANT ALL ON SCHEMA public TO {role}; SET ROLE {role}")
             database = Database("postgresql", connection, partitions=partitions)
             database.create_tables()
@@ -232,7 +234,9 @@ def mariadb_connection(url: str) -> Iterator[pymysql.Connection]:
 def beside(database: Database) -> Iterator[Database]:
     """Another connection to the same database, on a server."""
     if database.dialect.name == "postgresql":
-        connected = psycopg.connect(database.connection.info.dsn, autocommit=True)
+        connected = psycopg.connect(
+            database.connection.info.dsn, autocommit=True, prepare_threshold=None
+        )
     else:
         connected = mariadb_connection(database.url)
     with connected as connection:
