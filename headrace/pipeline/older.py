@@ -2,8 +2,8 @@
 
 A row that is found equal is not written. But as long as an older file is at work that holds a row
 of the same key, the stored row must take the newer sequence, or the older value would win when it
-comes. So a plan keeps 32 bits of each segment key until its segment has landed. Keys that only seem
-to be among them are written in vain, one of some 100,000 beside a segment of 50,000 rows.
+comes. So a plan keeps 64 bits of each segment key until its segment has landed. A key that only
+seems to be among them is written in vain.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from headrace.pipeline.ties import GROUPED
 Keys = npt.NDArray[np.bytes_]  #: segment keys, as an index has them
 Mask = npt.NDArray[np.bool_]
 Older = Callable[[Keys], Mask]  #: of which keys an older file may still bring a row
-MOST_KEYS = 2_000_000  # of a segment, so that nobody keeps more than 8 MB
+MOST_KEYS = 2_000_000  # of a segment, so that nobody keeps more than 16 MB
 _WORDS = 9  # of four bytes, in a key
 _WEIGHTS = np.random.default_rng(0x4EAD).integers(1, 1 << 63, _WORDS, np.uint64) | np.uint64(1)
 
@@ -36,7 +36,7 @@ def among(packed: Sequence[bytes]) -> Older:
     """Older segments are at work with the keys that `pack` has packed."""
     if not packed:
         return nothing
-    known = np.concatenate([np.frombuffer(one, "<u4") for one in packed])
+    known = np.concatenate([np.frombuffer(one, "<u8") for one in packed])
 
     def may_come(keys: Keys) -> Mask:
         return np.isin(_digests(keys), known) | _is_grouped(keys)
@@ -49,7 +49,7 @@ def pack(index: Index) -> bytes | None:
     keys = index["key"]
     if len(keys) > MOST_KEYS or _is_grouped(keys).any():
         return None
-    return _digests(keys).astype("<u4").tobytes()
+    return _digests(keys).astype("<u8").tobytes()
 
 
 def _is_grouped(keys: Keys) -> Mask:
@@ -58,8 +58,7 @@ def _is_grouped(keys: Keys) -> Mask:
     return np.asarray(first == GROUPED, bool)
 
 
-def _digests(keys: Keys) -> npt.NDArray[np.uint32]:
-    """The upper halves of weighted sums of a key's words: the same in every process."""
+def _digests(keys: Keys) -> npt.NDArray[np.uint64]:
+    """Weighted sums of each key's words: the same in every process."""
     words = np.ascontiguousarray(keys).view("<u4").reshape(len(keys), _WORDS)
-    sums = words.astype(np.uint64) @ _WEIGHTS
-    return (sums >> np.uint64(32)).astype(np.uint32)
+    return words.astype(np.uint64) @ _WEIGHTS

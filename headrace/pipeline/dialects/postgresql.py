@@ -148,8 +148,11 @@ class PostgreSQL(Tables, Moving):
 
     def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
         with cursor_of(connection) as cursor:
+            # Joined: an array would be searched from its beginning at each row.
             cursor.execute(
-                f"DELETE FROM {self._staging(entity)} WHERE line = ANY(%s)", [lines.tolist()]
+                f"DELETE FROM {self._staging(entity)} s USING unnest(CAST(%s AS bigint[])) gone"
+                " WHERE s.line = gone",
+                [lines.tolist()],
             )
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
