@@ -12,6 +12,7 @@ Operator's notes:
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,7 +23,7 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import tuple_row
 
-from headrace.pipeline.dialects import level_statements, statements
+from headrace.pipeline.dialects import level_statements, postgresql_parents, statements
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
@@ -76,7 +77,7 @@ def lock_name(tenant: UUID, entity: Entity) -> str:
 
 
 class PostgreSQL(Tables, Moving):
-    """The dialect. `parents` maps an entity's name to its key.
+    """The dialect. `parents` is as in Tables.
 
     New target tables are cut into `partitions` by the hash of their tenant; 0 leaves them whole.
     """
@@ -100,6 +101,7 @@ class PostgreSQL(Tables, Moving):
             "table": ";\n".join(self.table_statements(entity)),
             "staging": f"{self._staging_table(entity)};{_emptied(entity)}",
             "copy": self._copy(entity),
+            **({} if entity.levels else _holding(entity)),
             **statements.checks(SPELLING, entity, self._parents),
             **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
@@ -120,6 +122,9 @@ class PostgreSQL(Tables, Moving):
             # Also of a few rows: thought to be hundreds, they would be joined by reading all that
             # the tenant has.
             self._analyze(cursor, entity)
+
+    def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
+        return postgresql_parents.hold(connection, load)
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference
@@ -331,6 +336,10 @@ _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceE
     ((errors.InFailedSqlTransaction,), Retryable),  # a statement before it met trouble
     ((psycopg.OperationalError, psycopg.InterfaceError), Retryable),
 ]
+
+
+def _holding(entity: Entity) -> dict[str, str]:
+    return {"hold parents": postgresql_parents.holding(entity)} if entity.references else {}
 
 
 def _emptied(entity: Entity) -> str:
