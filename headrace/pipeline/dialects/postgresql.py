@@ -11,8 +11,8 @@ Operator's notes:
   with the other settings of a transaction.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,7 @@ from headrace.pipeline.dialects.base import (
     Written,
 )
 from headrace.pipeline.dialects.moving import Moving
+from headrace.pipeline.dialects.postgresql_parents import PARAMETER
 from headrace.pipeline.dialects.postgresql_tables import (
     REWRITTEN,
     Tables,
@@ -101,7 +102,7 @@ class PostgreSQL(Tables, Moving):
             "table": ";\n".join(self.table_statements(entity)),
             "staging": f"{self._staging_table(entity)};{_emptied(entity)}",
             "copy": self._copy(entity),
-            **({} if entity.levels else _holding(entity)),
+            **_holding(entity),
             **statements.checks(SPELLING, entity, self._parents),
             **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
@@ -124,7 +125,13 @@ class PostgreSQL(Tables, Moving):
             self._analyze(cursor, entity)
 
     def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
-        return postgresql_parents.hold(connection, load)
+        """Asked with the lock, in one trip a segment: a right that was taken away is noticed."""
+        if not postgresql_parents.can_be_spared(load.entity):
+            return nullcontext()
+        with cursor_of(connection) as cursor:
+            cursor.execute(postgresql_parents.holding(load.entity), parameters(load))
+            held = cursor.fetchone()
+        return _without_triggers(connection) if held else nullcontext()
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference
@@ -339,7 +346,25 @@ _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceE
 
 
 def _holding(entity: Entity) -> dict[str, str]:
-    return {"hold parents": postgresql_parents.holding(entity)} if entity.references else {}
+    if not postgresql_parents.can_be_spared(entity):
+        return {}
+    return {"hold parents": postgresql_parents.holding(entity)}
+
+
+@contextmanager
+def _without_triggers(connection: Connection) -> Iterator[None]:
+    """After an error the transaction or its savepoint is undone, and the setting with it."""
+    _set_role(connection, "replica")
+    yield
+    _set_role(connection, "origin")
+
+
+def _set_role(connection: Connection, role: str) -> None:
+    try:
+        with cursor_of(connection) as cursor:
+            cursor.execute(f"SET LOCAL {PARAMETER} = {role}")
+    except errors.InsufficientPrivilege as error:
+        raise Retryable(f"the right to set {PARAMETER} was taken away meanwhile") from error
 
 
 def _emptied(entity: Entity) -> str:

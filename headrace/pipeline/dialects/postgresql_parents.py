@@ -10,17 +10,7 @@ Triggers are off while target rows are written, and for no other statement. Row-
 unique keys, checks and NOT NULL are no triggers and stay.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
-
-from psycopg import errors
-
-from headrace.pipeline.dialects.base import Connection
 from headrace.pipeline.dialects.statements import TENANT
-from headrace.pipeline.dialects.trips import Statement, trip
-from headrace.pipeline.errors import Retryable
-from headrace.pipeline.load import Load
 from headrace.schema import Entity
 
 PARAMETER = "session_replication_role"  #: who may set it may write without triggers
@@ -61,35 +51,9 @@ END $$"""
     return [function, *triggers]
 
 
-def hold(connection: Connection, load: Load) -> AbstractContextManager[None]:
-    """Take the lock of the load's parents where its rows may be written without triggers.
-
-    The context to write them in. Whether they may is asked with the lock, in one trip a segment.
-    """
-    if load.entity.levels or not load.entity.references:
-        return nullcontext()
-    [held] = trip(connection, (_holding(load.entity), {"tenant": load.tenant}))
-    return _without_triggers(connection) if held else nullcontext()
-
-
-@contextmanager
-def _without_triggers(connection: Connection) -> Iterator[None]:
-    """After an error the transaction or its savepoint is undone, and the setting with it."""
-    _switch(connection, "replica")
-    yield
-    _switch(connection, "origin")
-
-
-def _switch(connection: Connection, to: str) -> None:
-    try:
-        trip(connection, f"SET LOCAL {PARAMETER} = {to}")
-    except errors.InsufficientPrivilege as error:
-        raise Retryable(f"the right to set {PARAMETER} was taken away meanwhile") from error
-
-
-@cache
-def _holding(entity: Entity) -> Statement:
-    return Statement(holding(entity))
+def can_be_spared(entity: Entity) -> bool:
+    """Whether there is something to spare: of movements only new levels have references."""
+    return bool(entity.references) and entity.levels is None
 
 
 def holding(entity: Entity) -> str:
@@ -123,7 +87,7 @@ def others(entity: Entity) -> str:
     own = ", ".join(f"'{_guard(entity.name, level)}'" for level in _LEVELS)
     return f"""
     SELECT t.tgname
-    FROM pg_partition_tree('{entity.name}') part
+    FROM pg_partition_tree(to_regclass('{entity.name}')) part
     JOIN pg_trigger t ON t.tgrelid = part.relid AND t.tgenabled IN ('O', 'R')
     LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
     WHERE t.tgname NOT IN ({own})
