@@ -202,7 +202,7 @@ def postgresql_database(
         if may_spare:
             of_parameters(administrator, GRANT.format(role=role))
     try:
-        with psycopg.connect(server, dbname=name, autocommit=True) as connection:
+        with psycopg.connect(server, dbname=name, **AS_SERVED) as connection:
             connection.execute(f"GRANT ALL ON SCHEMA public TO {role}; SET ROLE {role}")
             database = Database("postgresql", connection, partitions=partitions)
             database.create_tables()
@@ -213,6 +213,7 @@ def postgresql_database(
             of_parameters(administrator, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+AS_SERVED = {"autocommit": True, "prepare_threshold": None}  #: Django's connections prepare nothing
 GRANT = "GRANT SET ON PARAMETER session_replication_role TO {role}"
 REVOKE = "REVOKE SET ON PARAMETER session_replication_role FROM {role}"
 
@@ -248,7 +249,7 @@ def mariadb_connection(url: str) -> Iterator[pymysql.Connection]:
 def beside(database: Database) -> Iterator[Database]:
     """Another connection to the same database, on a server."""
     if database.dialect.name == "postgresql":
-        connected = psycopg.connect(database.connection.info.dsn, autocommit=True)
+        connected = psycopg.connect(database.connection.info.dsn, **AS_SERVED)
     else:
         connected = mariadb_connection(database.url)
     with connected as connection:

@@ -66,7 +66,8 @@ WHERE current_setting('transaction_isolation') = 'read committed'
   AND (SELECT count(*) FROM pg_trigger WHERE (tgrelid, tgname) IN ((to_regclass('customers'), 'customers_parent_row'), (to_regclass('customers'), 'customers_parent_statement')) AND tgenabled IN ('O', 'A')) = 2
   AND NOT EXISTS (
     SELECT t.tgname
-    FROM pg_partition_tree(to_regclass('orders')) part
+    FROM (SELECT to_regclass('orders') AS relid
+          UNION SELECT relid FROM pg_partition_tree(to_regclass('orders'))) part
     JOIN pg_trigger t ON t.tgrelid = part.relid AND t.tgenabled IN ('O', 'R')
     LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
     WHERE t.tgname NOT IN ('orders_parent_row', 'orders_parent_statement')

@@ -39,7 +39,8 @@ WHERE current_setting('transaction_isolation') = 'read committed'
   AND (SELECT count(*) FROM pg_trigger WHERE (tgrelid, tgname) IN ((to_regclass('products'), 'products_parent_row'), (to_regclass('products'), 'products_parent_statement')) AND tgenabled IN ('O', 'A')) = 2
   AND NOT EXISTS (
     SELECT t.tgname
-    FROM pg_partition_tree(to_regclass('price_history')) part
+    FROM (SELECT to_regclass('price_history') AS relid
+          UNION SELECT relid FROM pg_partition_tree(to_regclass('price_history'))) part
     JOIN pg_trigger t ON t.tgrelid = part.relid AND t.tgenabled IN ('O', 'R')
     LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
     WHERE t.tgname NOT IN ('price_history_parent_row', 'price_history_parent_statement')

@@ -87,7 +87,8 @@ def others(entity: Entity) -> str:
     own = ", ".join(f"'{_guard(entity.name, level)}'" for level in _LEVELS)
     return f"""
     SELECT t.tgname
-    FROM pg_partition_tree(to_regclass('{entity.name}')) part
+    FROM (SELECT to_regclass('{entity.name}') AS relid
+          UNION SELECT relid FROM pg_partition_tree(to_regclass('{entity.name}'))) part
     JOIN pg_trigger t ON t.tgrelid = part.relid AND t.tgenabled IN ('O', 'R')
     LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
     WHERE t.tgname NOT IN ({own})
