@@ -349,11 +349,19 @@ def how_items_are_written(stage: Stage) -> set[str]:
     return watched(stage, ITEMS, example(ITEMS, 1))["write"]
 
 
+def locked_orders(stage: Stage) -> int:
+    """Those that a trigger has looked at: it locks the row, and leaves that in the row."""
+    where = f"WHERE tenant_id = '{stage.database.tenant}' AND"
+    return stage.ask(f"SELECT count(*) FROM orders {where} xmax::text <> '0'")
+
+
 @pytest.mark.parametrize("reason", REASONS)
 def test_triggers_stay_on_where_they_do_more_than_was_looked_at(stage, reason):
     assert how_items_are_written(stage) == {"replica"}
+    assert not locked_orders(stage)
     with changed(stage, *REASONS[reason]):
         assert how_items_are_written(stage) == {"origin"}
+        assert locked_orders(stage)
     assert how_items_are_written(stage) == {"replica"}
 
 
