@@ -222,6 +222,17 @@ def test_nor_where_policies_do_not_bind_who_deletes(stage, delete):
     assert_that_every_order_is_right(stage, ITEMS, TO_ORDER, delete)
 
 
+def test_who_deletes_by_what_was_there_before_meets_the_rows_that_came_since(stage):
+    """In one snapshot from before the load to the deletion."""
+    stage.new_tenant(ITEMS, 1)
+    stage.other.connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    stage.other.connection.execute("SELECT count(*) FROM order_items")
+    assert watched(stage, ITEMS, example(ITEMS, 1))["write"] == {"replica"}
+    with pytest.raises((errors.ForeignKeyViolation, errors.SerializationFailure)):
+        with_psql(stage, TO_ORDER, 1)
+    stage.other.connection.execute("ROLLBACK")
+
+
 def changing_what_is_deleted(stage: Stage, order: str) -> tuple[list[Outcome], bool]:
     report, was_refused, _ = in_order(
         stage, order, ORDERS, TO_ORDER, as_the_service, parents_of=ITEMS

@@ -10,7 +10,7 @@ from apps.core import isolation, roles
 
 _OPTIONAL = """
 -- Optional, for a superuser: loads then look at the references of all rows at once, and spare the
--- triggers that look again at each, a third of the time that order lines take to be written.
+-- triggers that look again at each, half of the time that order lines take to be written.
 """
 
 

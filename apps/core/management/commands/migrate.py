@@ -36,7 +36,7 @@ def _with_grants() -> Iterator[None]:
     """
     knew_parents = roles.knows_parents()
     yield
-    _grant(may_spare=not knew_parents)
+    _grant(may_spare=roles.knows_parents() and not knew_parents)
 
 
 def _grant(*, may_spare: bool) -> None:
