@@ -188,8 +188,13 @@ def sqlite_database(path: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def postgresql_database(server: str, partitions: int = 0) -> Iterator[Database]:
-    """A database of its own on the server at this URL; its owner is bound by the policies."""
+def postgresql_database(
+    server: str, partitions: int = 0, *, may_spare: bool = True
+) -> Iterator[Database]:
+    """A database of its own on the server at this URL; its owner is bound by the policies.
+
+    It looks at references once where it `may_spare` the triggers that look again.
+    """
     name, role = f"headrace_test_{uuid4().hex[:12]}", f"headrace_test_role_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as administrator:
         administrator.execute(f"CREATE DATABASE {name}")
@@ -197,10 +202,10 @@ def postgresql_database(server: str, partitions: int = 0) -> Iterator[Database]:
             f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
         )
         administrator.execute(f"GRANT ALL ON DATABASE {name} TO {role}")
+        if may_spare:
+            of_parameters(administrator, GRANT.format(role=role))
     try:
-        with psycopg.connect(
-            server, dbname=name, autocommit=True, prepare_threshold=None
-        ) as connection:
+        with psycopg.connect(server, dbname=name, **AS_SERVED) as connection:
             connection.execute(f"GRANT ALL ON SCHEMA public TO {role}; SET ROLE {role}")
             database = Database("postgresql", connection, partitions=partitions)
             database.create_tables()
@@ -208,7 +213,20 @@ def postgresql_database(server: str, partitions: int = 0) -> Iterator[Database]:
     finally:
         with psycopg.connect(server, autocommit=True) as administrator:
             administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
-            administrator.execute(f"DROP ROLE {role}")
+            of_parameters(administrator, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+AS_SERVED = {"autocommit": True, "prepare_threshold": None}  #: Django's connections prepare nothing
+GRANT = "GRANT SET ON PARAMETER session_replication_role TO {role}"
+REVOKE = "REVOKE SET ON PARAMETER session_replication_role FROM {role}"
+
+
+def of_parameters(administrator: psycopg.Connection, statements: str) -> None:
+    """Run statements that change rights to set a parameter: one row for all roles of a server."""
+    with administrator.transaction():
+        administrator.execute(
+            f"LOCK TABLE pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; {statements}"
+        )
 
 
 @contextmanager
@@ -234,9 +252,7 @@ def mariadb_connection(url: str) -> Iterator[pymysql.Connection]:
 def beside(database: Database) -> Iterator[Database]:
     """Another connection to the same database, on a server."""
     if database.dialect.name == "postgresql":
-        connected = psycopg.connect(
-            database.connection.info.dsn, autocommit=True, prepare_threshold=None
-        )
+        connected = psycopg.connect(database.connection.info.dsn, **AS_SERVED)
     else:
         connected = mariadb_connection(database.url)
     with connected as connection:
@@ -255,5 +271,6 @@ def new_database(dialect: str, server: str | None, path: Path) -> AbstractContex
 _SERVED = {
     "postgresql": postgresql_database,
     "postgresql-partitioned": partial(postgresql_database, partitions=8),
+    "postgresql-row-by-row": partial(postgresql_database, may_spare=False),
     "mariadb": mariadb_database,
 }

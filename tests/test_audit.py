@@ -17,7 +17,7 @@ from tests.operators import Operator
 from tests.road import ndjson
 from tests.service import Merchant
 from tests.shop import ask, customer, product
-from tests.test_isolation import as_server, on_postgresql
+from tests.test_isolation import as_server, either_way, on_postgresql
 from tests.test_keys import SCOPES, mint
 from tests.test_tenants_http import assert_same_absence
 
@@ -171,12 +171,13 @@ def test_an_entry_is_part_of_the_transaction_that_it_tells_of(running_service):
 
 
 @on_postgresql
+@either_way
 def test_the_serving_role_removes_by_one_function_and_nothing_young_by_it(
-    running_service, merchant
+    running_service, merchant, triggers
 ):
     merchant.open_upload()
     with (
-        as_server(running_service, merchant.tenant) as connection,
+        as_server(running_service, merchant.tenant, triggers) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
     ):
         connection.execute("SELECT headrace_audit_remove(now(), 10)")

@@ -24,6 +24,7 @@ from tests.test_metrics import wait_for_figures
 on_postgresql = pytest.mark.parametrize(
     "running_service", ["postgresql", PARTITIONED], indirect=True, scope="session"
 )
+either_way = pytest.mark.parametrize("triggers", ["origin", "replica"])
 on_partitions = pytest.mark.parametrize(
     "running_service", [PARTITIONED], indirect=True, scope="session"
 )
@@ -100,10 +101,17 @@ def tell_nobody(merchant: Merchant) -> None:
 
 
 @contextmanager
-def as_server(running: Service, tenant: object = None) -> Iterator[psycopg.Connection]:
-    """A transaction of the serving role, bound to a tenant if one is given; rolled back."""
+def as_server(
+    running: Service, tenant: object = None, triggers: str = "origin"
+) -> Iterator[psycopg.Connection]:
+    """A transaction of the serving role, bound to a tenant if one is given; rolled back.
+
+    As its loads do, the role may switch triggers off: "replica".
+    """
     with psycopg.connect(running.environment["DATABASE_URL"]) as connection:
         connection.execute("SET ROLE headrace_app")
+        if triggers == "replica":
+            connection.execute("SET LOCAL session_replication_role = replica")
         if tenant is not None:
             connection.execute(f"SET LOCAL app.tenant_id = '{tenant}'")
         yield connection
@@ -122,15 +130,17 @@ def visible(connection: psycopg.Connection) -> dict[str, set]:
 
 
 @on_postgresql
-def test_without_a_tenant_the_serving_role_sees_no_rows(running_service, neighbours):
-    with as_server(running_service) as connection:
+@either_way
+def test_without_a_tenant_the_serving_role_sees_no_rows(running_service, neighbours, triggers):
+    with as_server(running_service, triggers=triggers) as connection:
         assert visible(connection) == NOBODY
 
 
 @on_postgresql
-def test_with_a_tenant_the_serving_role_sees_its_rows_only(running_service, neighbours):
+@either_way
+def test_with_a_tenant_the_serving_role_sees_its_rows_only(running_service, neighbours, triggers):
     for merchant in neighbours:
-        with as_server(running_service, merchant.tenant) as connection:
+        with as_server(running_service, merchant.tenant, triggers) as connection:
             assert visible(connection) == {table: {merchant.tenant} for table in GUARDED}
 
 
@@ -145,9 +155,10 @@ def test_after_a_tenants_transaction_the_connection_sees_no_rows(running_service
 
 
 @on_postgresql
+@either_way
 @pytest.mark.parametrize("table", sorted(APPENDED))
 def test_a_tenant_can_neither_write_rows_of_another_nor_change_its_own(
-    running_service, neighbours, table
+    running_service, neighbours, table, triggers
 ):
     mine, theirs = (merchant.tenant for merchant in neighbours)
     columns = ", ".join(columns_of(running_service, table))
@@ -159,15 +170,16 @@ def test_a_tenant_can_neither_write_rows_of_another_nor_change_its_own(
         f"TRUNCATE {table}": "permission denied",
     }.items():
         with (
-            as_server(running_service, mine) as connection,
+            as_server(running_service, mine, triggers) as connection,
             pytest.raises(errors.InsufficientPrivilege, match=refusal),
         ):
             connection.execute(statement)
 
 
 @on_postgresql
+@either_way
 @pytest.mark.parametrize("table", sorted(GUARDED - APPENDED))
-def test_a_tenant_cannot_write_anothers_rows(running_service, neighbours, table):
+def test_a_tenant_cannot_write_anothers_rows(running_service, neighbours, table, triggers):
     mine, theirs = (merchant.tenant for merchant in neighbours)
     columns = ", ".join(columns_of(running_service, table))
     copied = columns.replace('"tenant_id"', f"'{theirs}'")
@@ -176,12 +188,12 @@ def test_a_tenant_cannot_write_anothers_rows(running_service, neighbours, table)
         f"UPDATE {table} SET tenant_id = '{theirs}'",
     ):
         with (
-            as_server(running_service, mine) as connection,
+            as_server(running_service, mine, triggers) as connection,
             pytest.raises(errors.InsufficientPrivilege, match="row-level security"),
         ):
             connection.execute(statement)
     for statement in (f"UPDATE {table} SET tenant_id = '{mine}'", f"DELETE FROM {table}"):
-        with as_server(running_service, mine) as connection:
+        with as_server(running_service, mine, triggers) as connection:
             changed = connection.execute(f"{statement} WHERE tenant_id = '{theirs}'")
             assert changed.rowcount == 0
 

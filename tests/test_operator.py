@@ -328,7 +328,7 @@ def unwell(findings: dict[str, dict]) -> dict[str, str]:
 
 OF_DATABASES = {
     "sqlite": set(),
-    "postgresql": {"server version", "serving role", "row security", "connections"},
+    "postgresql": {"server version", "serving role", "row security", "references", "connections"},
     "mariadb": {
         *("server version", "collation", "tenant triggers", "loading", "binary log", "packets"),
         "connections",

@@ -3,7 +3,8 @@
 No row is changed. A row is removed only when it is KEPT_DAYS old, whatever the settings say, or
 was written before somebody ordered its tenant's erasure (`audit_erasures`, whose own rows stay).
 On PostgreSQL the serving role may not delete at all: it calls one function, which removes what
-the trigger allows. Who owns the tables may still drop a trigger; docs/audit.md says so.
+the trigger allows. There they fire for sessions without triggers too, which the role may be granted
+(`roles.py`). Who owns the tables may still drop a trigger; docs/audit.md says so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +73,16 @@ END $$"""
         for table in _BOTH
         for event, each in moments.items()
     )
-    return (guard, remove, *triggers)
+    return (guard, remove, *triggers, *always())
+
+
+def always() -> list[str]:
+    """PostgreSQL's: let the guards fire whatever `session_replication_role` says."""
+    return [
+        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_{event}"
+        for table in _BOTH
+        for event in ("update", "truncate")
+    ]
 
 
 def _of_sqlite() -> Sequence[str]:

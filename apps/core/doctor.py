@@ -14,7 +14,7 @@ from kombu.connection import Connection
 from redis import RedisError
 
 import headrace
-from apps.core import backlog, isolation, mariadb, partitions, readiness
+from apps.core import backlog, isolation, mariadb, partitions, readiness, roles
 from apps.core.findings import Finding, budget
 from apps.core.redis_buckets import RedisBuckets
 
@@ -161,7 +161,9 @@ def _of_the_database() -> list[Finding]:
 
 
 def _of_postgresql() -> list[Finding]:
-    return [_age(), *readiness.of_postgresql(), _budget()]
+    bound = readiness.of_postgresql()
+    is_entered = all(one.is_well for one in bound)
+    return [_age(), *bound, *([_references()] if is_entered else []), _budget()]
 
 
 def _of_mariadb() -> list[Finding]:
@@ -197,6 +199,16 @@ def _partitions() -> Finding:
         " made: unset it, or move to other tables as docs/partitions.md says."
     )
     return Finding("partitions", is_well, found, advice)
+
+
+def _references() -> Finding:
+    """Either way is well: docs/databases.md says what the one saves, and how to have it."""
+    with connection.cursor() as cursor:
+        hindrances = roles.hindrances(cursor)
+    if not hindrances:
+        return Finding("references", True, "looked at once, by loads")
+    found = f"looked at twice, by loads and row by row, as {', and '.join(hindrances)}"
+    return Finding("references", True, f"{found}: see docs/databases.md")
 
 
 def _budget() -> Finding:

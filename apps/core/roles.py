@@ -4,14 +4,16 @@ The serving role owns nothing, is no superuser and cannot bypass row-level secur
 connection's own user becomes it with SET ROLE.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 
 from apps.audit import guards
-from headrace.entities import TABLES
+from headrace.entities import BY_NAME, TABLES
+from headrace.pipeline.dialects import postgresql_parents
+from headrace.pipeline.dialects.postgresql_parents import GUARD, PARAMETER
 from headrace.schema import Entity
 
 
@@ -20,10 +22,13 @@ def name() -> str:
     return connection.ops.quote_name(settings.HEADRACE_DB_ROLE)
 
 
-def grant() -> None:
-    """Make the role if it is not there, and grant it what serving needs."""
+def grant(*, may_spare: bool) -> None:
+    """Make the role if it is not there, and grant it what serving needs.
+
+    If it `may_spare` the triggers of references, that too, where our user may grant it.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
-        for statement in statements():
+        for statement in [*statements(), *([_sparing()] if may_spare else [])]:
             cursor.execute(statement)
 
 
@@ -58,6 +63,34 @@ def administrator_statements() -> list[str]:
         f"DO $$ BEGIN IF NOT pg_has_role({_literal(user)}, '{settings.HEADRACE_DB_ROLE}', 'MEMBER')"
         f" THEN GRANT {role} TO {member}; END IF; END $$",
     ]
+
+
+def sparing_statement() -> str:
+    """What lets loads write rows without the triggers of references; serving does without it."""
+    return f"GRANT SET ON PARAMETER {PARAMETER} TO {name()}"
+
+
+def _sparing() -> str:
+    """Two databases that are set up at once would change one row: the lock is for those."""
+    return f"""
+DO $$ BEGIN
+    IF has_parameter_privilege('{settings.HEADRACE_DB_ROLE}', '{PARAMETER}', 'SET')
+       OR NOT has_parameter_privilege('{PARAMETER}', 'SET WITH GRANT OPTION') THEN
+        RETURN;
+    END IF;
+    IF has_table_privilege('pg_parameter_acl', 'UPDATE') THEN
+        LOCK TABLE pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+    {sparing_statement()};
+END $$"""
+
+
+def knows_parents() -> bool:
+    """Whether a migration has made the guards that sparing needs."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regproc(%s) IS NOT NULL", [GUARD])
+        [is_there] = cursor.fetchone()
+    return bool(is_there)
 
 
 def _revocation() -> str:
@@ -167,6 +200,26 @@ SELECT own.rolsuper, own.rolbypassrls,
         AND (rolsuper OR rolbypassrls OR other.oid IN (SELECT role FROM owners))
         AND NOT own.rolsuper AND pg_has_role(own.oid, other.oid, 'MEMBER'))
 FROM pg_roles own WHERE own.rolname = current_user"""
+
+
+def hindrances(cursor: Any) -> list[str]:
+    """Why loads of the session's role look at references again, row by row; none where not."""
+    cursor.execute(f"SELECT {postgresql_parents.MAY_SET}")
+    [may_set] = cursor.fetchone()
+    found = [] if may_set else [f"{settings.HEADRACE_DB_ROLE} may not set {PARAMETER}"]
+    for entity in BY_NAME.values():
+        if postgresql_parents.can_be_spared(entity):
+            found += _hindrances_of(cursor, entity)
+    return found
+
+
+def _hindrances_of(cursor: Any, entity: Entity) -> Iterator[str]:
+    cursor.execute(f"SELECT {postgresql_parents.guarded(entity)}")
+    if cursor.fetchone() == (False,):
+        yield f"what {entity.name} refer to has lost a guard"
+    cursor.execute(postgresql_parents.others(entity))
+    if others := sorted({name for (name,) in cursor.fetchall()}):
+        yield f"{entity.name} has a trigger that is not ours, {others[0]}"
 
 
 def unguarded(cursor: Any, tables: Sequence[str]) -> list[str]:

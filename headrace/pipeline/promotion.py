@@ -40,7 +40,8 @@ class Rows(Segment):
         if self._entity.promotion is not Promotion.APPEND and self._may_repeat_keys():
             self._supersede_repeated()
         self._days: set[str] = set()
-        unwritten = [(mask, self._write(mask)) for mask in self._masks()]
+        with self._writing:
+            unwritten = [(mask, self._write(mask)) for mask in self._masks()]
         for mask, lines in unwritten:
             self._explain_unwritten(lines, mask)
         if self._days:

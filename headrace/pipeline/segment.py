@@ -1,6 +1,7 @@
 """A segment on its way into its table: what every kind of promotion does with its lines."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -17,6 +18,8 @@ class Segment:
     Subclasses say in `land` how rows get into the table once all that they refer to is there.
     """
 
+    _writing: AbstractContextManager[None]  #: what rows with references are written in
+
     def __init__(
         self, connection: Connection, dialect: Dialect, load: Load, rows: ReadyRows
     ) -> None:
@@ -32,6 +35,7 @@ class Segment:
     def promote(self) -> SegmentReport:
         """What became of each line. Raises what the driver raises."""
         self._dialect.stage(self._connection, self._entity, self._rows)
+        self._writing = self._dialect.hold_parents(self._connection, self._load)
         self._hold_back_orphans()
         self.land()
         return self._report

@@ -9,12 +9,12 @@ import pytest
 from headrace.pipeline import dialects
 from headrace.schema import Entity
 from tests import records, road
-from tests.conftest import DIALECTS, PARTITIONED, server_of
+from tests.conftest import DIALECTS, PARTITIONED, ROW_BY_ROW, server_of
 
 Land = Callable[..., road.LocalLedger]
 
 
-@pytest.fixture(params=(*DIALECTS, PARTITIONED), scope="package")
+@pytest.fixture(params=(*DIALECTS, PARTITIONED, ROW_BY_ROW), scope="package")
 def shared_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[road.Database]:

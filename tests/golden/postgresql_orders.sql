@@ -28,6 +28,24 @@ ALTER TABLE orders ADD COLUMN IF NOT EXISTS is_rewritten boolean NOT NULL DEFAUL
 ALTER TABLE orders ADD COLUMN IF NOT EXISTS former_order_date timestamptz;
 ALTER TABLE orders ALTER COLUMN tenant_id SET STATISTICS 0;
 
+CREATE OR REPLACE FUNCTION headrace_keep_parents() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE bound text := current_setting('app.tenant_id', true);
+BEGIN
+    IF TG_LEVEL = 'STATEMENT' THEN
+        IF bound <> '' THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended('parents ' || bound, 0));
+        END IF;
+        RETURN NULL;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('parents ' || OLD.tenant_id, 0));
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER orders_parent_row BEFORE DELETE OR UPDATE OF tenant_id, order_id ON orders FOR EACH ROW EXECUTE FUNCTION headrace_keep_parents();
+CREATE OR REPLACE TRIGGER orders_parent_statement BEFORE DELETE OR UPDATE OF tenant_id, order_id ON orders FOR EACH STATEMENT EXECUTE FUNCTION headrace_keep_parents();
+
 -- staging
 CREATE TEMPORARY TABLE IF NOT EXISTS orders_staging (line bigint, mask integer, order_id uuid, external_order_id varchar(100), kind varchar(20), customer_id uuid, customer_name_snapshot varchar(255), customer_email_snapshot varchar(255), total_amount numeric(19,4), currency varchar(3), order_status varchar(20), order_date timestamptz, raw_payload jsonb, created_at timestamptz);
 DO $$ BEGIN
@@ -40,6 +58,21 @@ END $$;
 
 -- copy
 COPY orders_staging (line, mask, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at) FROM STDIN;
+
+-- hold parents
+SELECT pg_advisory_xact_lock_shared(hashtextextended('parents ' || CAST(%(tenant)s AS text), 0))
+WHERE current_setting('transaction_isolation') = 'read committed'
+  AND has_parameter_privilege('session_replication_role', 'SET')
+  AND (SELECT count(*) FROM pg_trigger WHERE (tgrelid, tgname) IN ((to_regclass('customers'), 'customers_parent_row'), (to_regclass('customers'), 'customers_parent_statement')) AND tgenabled IN ('O', 'A')) = 2
+  AND NOT EXISTS (
+    SELECT t.tgname
+    FROM (SELECT to_regclass('orders') AS relid
+          UNION SELECT relid FROM pg_partition_tree(to_regclass('orders'))) part
+    JOIN pg_trigger t ON t.tgrelid = part.relid AND t.tgenabled IN ('O', 'R')
+    LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
+    WHERE t.tgname NOT IN ('orders_parent_row', 'orders_parent_statement')
+      AND (c.confrelid = t.tgrelid AND c.conrelid <> t.tgrelid
+           OR c.conname ~ '^orders(_p[0-9]+)?_(customer_id)_fkey$') IS NOT TRUE);
 
 -- unresolved customer_id
 SELECT s.line, s.customer_id

@@ -32,6 +32,21 @@ END $$;
 -- copy
 COPY price_history_staging (line, mask, id, product_id, price, effective_from, effective_to) FROM STDIN;
 
+-- hold parents
+SELECT pg_advisory_xact_lock_shared(hashtextextended('parents ' || CAST(%(tenant)s AS text), 0))
+WHERE current_setting('transaction_isolation') = 'read committed'
+  AND has_parameter_privilege('session_replication_role', 'SET')
+  AND (SELECT count(*) FROM pg_trigger WHERE (tgrelid, tgname) IN ((to_regclass('products'), 'products_parent_row'), (to_regclass('products'), 'products_parent_statement')) AND tgenabled IN ('O', 'A')) = 2
+  AND NOT EXISTS (
+    SELECT t.tgname
+    FROM (SELECT to_regclass('price_history') AS relid
+          UNION SELECT relid FROM pg_partition_tree(to_regclass('price_history'))) part
+    JOIN pg_trigger t ON t.tgrelid = part.relid AND t.tgenabled IN ('O', 'R')
+    LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
+    WHERE t.tgname NOT IN ('price_history_parent_row', 'price_history_parent_statement')
+      AND (c.confrelid = t.tgrelid AND c.conrelid <> t.tgrelid
+           OR c.conname ~ '^price_history(_p[0-9]+)?_(product_id)_fkey$') IS NOT TRUE);
+
 -- unresolved product_id
 SELECT s.line, s.product_id
 FROM price_history_staging s

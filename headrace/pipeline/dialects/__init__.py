@@ -44,7 +44,8 @@ def _mysql() -> Dialect:
     return MySQL(MYSQL, _PARENTS)
 
 
-_PARENTS = {entity.name: entity.key for entity in ENTITIES}
+_REFERRED = {reference.entity for entity in ENTITIES for reference in entity.references}
+_PARENTS = {entity.name: entity.key for entity in ENTITIES if entity.name in _REFERRED}
 _LOADERS = {
     "postgresql": _postgresql,
     "sqlite": _sqlite,

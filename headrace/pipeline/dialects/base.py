@@ -5,6 +5,7 @@ will end. It stages rows in a table that only this connection sees.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -141,6 +142,13 @@ class Dialect(Protocol):
 
     def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         """Make these rows the only ones in the entity's staging table."""
+
+    def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
+        """Before references are looked at: let nobody delete what they refer to until the end of
+        our transaction, if the rows can then be written without looking again.
+
+        The context to write them in; nothing but target rows may be written there.
+        """
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference

@@ -17,6 +17,7 @@ Operator's notes:
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -96,6 +97,9 @@ class MySQL(Tables, Moving):
             cursor.execute(self._staging_table(entity))
             if rows:
                 mysql_loading.load(cursor, entity, rows)
+
+    def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference

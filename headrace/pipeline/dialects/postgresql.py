@@ -11,7 +11,8 @@ Operator's notes:
   with the other settings of a transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,7 +23,7 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import tuple_row
 
-from headrace.pipeline.dialects import level_statements, statements
+from headrace.pipeline.dialects import level_statements, postgresql_parents, statements
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
@@ -32,6 +33,7 @@ from headrace.pipeline.dialects.base import (
     Written,
 )
 from headrace.pipeline.dialects.moving import Moving
+from headrace.pipeline.dialects.postgresql_parents import PARAMETER
 from headrace.pipeline.dialects.postgresql_tables import (
     REWRITTEN,
     Tables,
@@ -77,7 +79,7 @@ def lock_name(tenant: UUID, entity: Entity) -> str:
 
 
 class PostgreSQL(Tables, Moving):
-    """The dialect. `parents` maps an entity's name to its key.
+    """The dialect. `parents` is as in Tables.
 
     New target tables are cut into `partitions` by the hash of their tenant; 0 leaves them whole.
     """
@@ -101,6 +103,7 @@ class PostgreSQL(Tables, Moving):
             "table": ";\n".join(self.table_statements(entity)),
             "staging": f"{self._staging_table(entity)};{_emptied(entity)}",
             "copy": self._copy(entity),
+            **_holding(entity),
             **statements.checks(SPELLING, entity, self._parents),
             **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
@@ -121,6 +124,15 @@ class PostgreSQL(Tables, Moving):
             # Also of a few rows: thought to be hundreds, they would be joined by reading all that
             # the tenant has.
             self._analyze(cursor, entity)
+
+    def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
+        """Asked with the lock, in one trip a segment: a right that was taken away is noticed."""
+        if not postgresql_parents.can_be_spared(load.entity):
+            return nullcontext()
+        with cursor_of(connection) as cursor:
+            cursor.execute(postgresql_parents.holding(load.entity), parameters(load))
+            held = cursor.fetchone()
+        return _without_triggers(connection) if held else nullcontext()
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference
@@ -335,6 +347,28 @@ _TRANSLATIONS: list[tuple[tuple[type[Exception], ...], Callable[[str], HeadraceE
     ((errors.InFailedSqlTransaction,), Retryable),  # a statement before it met trouble
     ((psycopg.OperationalError, psycopg.InterfaceError), Retryable),
 ]
+
+
+def _holding(entity: Entity) -> dict[str, str]:
+    if not postgresql_parents.can_be_spared(entity):
+        return {}
+    return {"hold parents": postgresql_parents.holding(entity)}
+
+
+@contextmanager
+def _without_triggers(connection: Connection) -> Iterator[None]:
+    """After an error the transaction or its savepoint is undone, and the setting with it."""
+    _set_role(connection, "replica")
+    yield
+    _set_role(connection, "origin")
+
+
+def _set_role(connection: Connection, role: str) -> None:
+    try:
+        with cursor_of(connection) as cursor:
+            cursor.execute(f"SET LOCAL {PARAMETER} = {role}")
+    except errors.InsufficientPrivilege as error:
+        raise Retryable(f"the right to set {PARAMETER} was taken away meanwhile") from error
 
 
 def _emptied(entity: Entity) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from headrace.pipeline.dialects import level_statements, tables
+from headrace.pipeline.dialects import level_statements, postgresql_parents, tables
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, days_of
 from headrace.schema import (
     SERVER_NOW,
@@ -23,7 +23,8 @@ REWRITTEN = "is_rewritten"  #: tells an insert from an update
 
 
 class Tables:
-    """The part of the dialect that makes tables. `parents` maps an entity's name to its key.
+    """The part of the dialect that makes tables. `parents` maps the name of each entity that others
+    refer to, to its key.
 
     New target tables are cut into `partitions` by the hash of their tenant; 0 leaves them whole.
     """
@@ -66,7 +67,7 @@ class Tables:
             yield from self.guard_statements(partition)
 
     def setting_statements(self, entity: Entity) -> list[str]:
-        """What tells an insert from an update, and no statistics on the tenant.
+        """What tells an insert from an update, guards of parents, and no statistics on the tenant.
 
         With statistics a tenant that came after the last ANALYZE is thought to have one row, and
         its first large file is joined row by row with itself: 240,000 lines took minutes instead
@@ -77,7 +78,12 @@ class Tables:
             f"{altered} ADD COLUMN IF NOT EXISTS {REWRITTEN} boolean NOT NULL DEFAULT false",
             *(f"{altered} ADD COLUMN IF NOT EXISTS {column}" for column in _former_columns(entity)),
             f"{altered} ALTER COLUMN {TENANT} SET STATISTICS 0",
+            *self._guards_of_a_parent(entity.name),
         ]
+
+    def _guards_of_a_parent(self, table: str) -> list[str]:
+        key = self._parents.get(table)
+        return postgresql_parents.guards(table, key) if key else []
 
     def guard_statements(self, table: str) -> list[str]:
         """Rows of the transaction's tenant, and none where no tenant is set ('' after one was)."""

@@ -10,6 +10,7 @@ Operator's notes:
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -160,6 +161,9 @@ class SQLite(Moving):
             f"INSERT INTO temp.{entity.name}_staging VALUES ({marks})",
             _bound_rows(entity, rows.rows),
         )
+
+    def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference

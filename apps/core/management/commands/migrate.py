@@ -31,13 +31,17 @@ class Command(migrate.Command):
 
 @contextmanager
 def _with_grants() -> Iterator[None]:
+    """The run that makes the guards of parents lets the role spare triggers. Later ones leave that
+    as they find it: an administrator may have taken the right away.
+    """
+    knew_parents = roles.knows_parents()
     yield
-    _grant()
+    _grant(may_spare=roles.knows_parents() and not knew_parents)
 
 
-def _grant() -> None:
+def _grant(*, may_spare: bool) -> None:
     try:
-        roles.grant()
+        roles.grant(may_spare=may_spare)
     except ProgrammingError:
         raise CommandError(
             "The tables are made, but this database user may not make the serving role. Let an"
