@@ -118,8 +118,10 @@ class Rows(Segment):
         written = self._dialect.write(self._connection, self._load, mask)
         self._report.add(Outcome.INSERTED, written.inserted)
         self._report.add(Outcome.UPDATED, written.updated)
+        self._report.add(Outcome.UNCHANGED, written.equal)
         self._days |= written.days
-        return np.setdiff1d(staged, np.concatenate((written.inserted, written.updated)))
+        known = np.concatenate((written.inserted, written.updated, written.equal))
+        return np.setdiff1d(staged, known)
 
     def _explain_unwritten(self, rest: Lines, mask: int) -> None:
         if not len(rest):

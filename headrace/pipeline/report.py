@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Lines = npt.NDArray[np.int64]  #: physical line numbers, from 1
+NO_LINES: Lines = np.empty(0, np.int64)
 PAGE_ROWS = 2_000
 MAX_GROUPS = 200  # of a chunk; a repeated key may have any name
 _STEP = 1 << 14  # bytes of a page that are unpacked at once

@@ -218,7 +218,9 @@ def _land(
             return
         except Exception as error:
             meaning = _meaning(dialect, error)
-            races += isinstance(meaning, Race)
+            if isinstance(meaning, Race):
+                races += 1
+                dialect = dialect.wary
             if isinstance(meaning, DataRefused) or races > 1:
                 promote = _Bisection().promote
             elif isinstance(meaning, Retryable) and has_landed():

@@ -53,6 +53,8 @@ def test_an_older_file_that_comes_in_the_middle_does_not_win(
 
     MariaDB has locked the row by then: the older file waits until ours has landed.
     """
+    if moment == "equal" and database.dialect.name == "postgresql":
+        pytest.skip("equal rows are found as a part of the write")
     row, late = example(CUSTOMERS, 1), example(CUSTOMERS, 1, name="late")
     land(CUSTOMERS, row, number=1)
     waits = moment != "write" and database.dialect.name == "mariadb"

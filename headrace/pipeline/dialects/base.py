@@ -9,10 +9,12 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+import numpy as np
+
 from headrace.pipeline.errors import HeadraceError
 from headrace.pipeline.load import Load
 from headrace.pipeline.ready import ReadyRows
-from headrace.pipeline.report import Fall, Lines
+from headrace.pipeline.report import NO_LINES, Fall, Lines
 from headrace.schema import Entity, Reference
 
 Connection = Any  #: a DB-API connection of the dialect's driver
@@ -34,15 +36,26 @@ class Taken(NamedTuple):
 
 
 class Written(NamedTuple):
-    """The lines whose rows a statement wrote, as the database tells it.
+    """The lines whose rows were written, as the database tells it, and those of rows that were
+    found equal before any was, where that was asked.
 
-    `days` are those, as ISO dates, that the rows belong to or belonged to before, where the entity
-    declares days.
+    `days` are those, as ISO dates, that the written rows belong to or belonged to before, where the
+    entity declares days.
     """
 
-    inserted: Lines
-    updated: Lines
+    inserted: Lines = NO_LINES
+    updated: Lines = NO_LINES
     days: frozenset[str] = frozenset()
+    equal: Lines = NO_LINES
+
+    def plus(self, other: "Written") -> "Written":
+        """What both say together."""
+        return Written(
+            np.concatenate((self.inserted, other.inserted)),
+            np.concatenate((self.updated, other.updated)),
+            self.days | other.days,
+            np.concatenate((self.equal, other.equal)),
+        )
 
 
 class Known(NamedTuple):
@@ -193,6 +206,10 @@ class Dialect(Protocol):
 
         Others who ask for the same go on beside us.
         """
+
+    @property
+    def wary(self) -> "Dialect":
+        """What to promote by after a race: a dialect that no neighbour can spoil by inserting."""
 
     def fitting(self, rows: int) -> "Dialect":
         """The dialect to promote so many movements by: this one, or one with less work to do."""

@@ -26,6 +26,10 @@ class Moving(ABC):
     def _asked(self, connection: Connection, load: Load, statement: str) -> list[tuple[Any, ...]]:
         """The rows of a statement that takes the load's parameters."""
 
+    @property
+    def wary(self) -> Self:
+        return self
+
     def fitting(self, rows: int) -> Self:
         return self
 

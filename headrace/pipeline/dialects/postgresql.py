@@ -13,8 +13,8 @@ Operator's notes:
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
-from functools import cached_property
+from copy import copy
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,13 @@ import psycopg
 from psycopg import errors
 from psycopg.rows import tuple_row
 
-from headrace.pipeline.dialects import level_statements, postgresql_parents, statements
+from headrace.pipeline.dialects import (
+    level_statements,
+    postgresql_lookups,
+    postgresql_parents,
+    postgresql_writing,
+    statements,
+)
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
@@ -39,19 +45,14 @@ from headrace.pipeline.dialects.postgresql_tables import (
     Tables,
     column_type,
     default_of,
-    former,
 )
-from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
+from headrace.pipeline.dialects.statements import SEQUENCE, Spelling
 from headrace.pipeline.dialects.trips import Row, Statement, trip
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
 from headrace.pipeline.load import Load
 from headrace.pipeline.ready import ReadyRows
-from headrace.pipeline.report import Fall, Lines
-from headrace.schema import (
-    Entity,
-    Field,
-    Reference,
-)
+from headrace.pipeline.report import NO_LINES, Fall, Lines
+from headrace.schema import Entity, Field, Promotion, Reference
 
 MANY_BYTES = 1 << 18
 SPELLING = Spelling(
@@ -66,6 +67,7 @@ SET LOCAL TimeZone = 'UTC';
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '10min';
 SET LOCAL synchronous_commit = on;
+SET LOCAL work_mem = '64MB';
 """
 _DAYS_OF_TENANT = "hashtextextended('days ' || %(tenant)s, 0)"
 _KEEP_DAYS = f"SELECT pg_advisory_xact_lock_shared({_DAYS_OF_TENANT})"
@@ -93,6 +95,7 @@ class PostgreSQL(Tables, Moving):
     collation = ""
 
     _spelling = SPELLING
+    _is_wary = False
 
     def bind_statement(self, tenant: UUID | None) -> str:
         """The statement form: on a Citus cluster set_config() would not reach the workers."""
@@ -104,9 +107,15 @@ class PostgreSQL(Tables, Moving):
             "staging": f"{self._staging_table(entity)};{_emptied(entity)}",
             "copy": self._copy(entity),
             **_holding(entity),
-            **statements.checks(SPELLING, entity, self._parents),
+            **self._checks(entity),
             **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
+
+    @property
+    def wary(self) -> "PostgreSQL":
+        found = copy(self)
+        found._is_wary = True
+        return found
 
     def fitting(self, rows: int) -> "PostgreSQL":
         return self._few if rows <= self._few.MOST else self
@@ -141,7 +150,7 @@ class PostgreSQL(Tables, Moving):
         return [Unresolved(line, str(key)) for line, key in rows]
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
-        rows = _all(connection, load, statements.taken(SPELLING, load.entity, field))
+        rows = _all(connection, load, postgresql_lookups.taken(SPELLING, load.entity, field))
         return [Taken(line, value, str(holder)) for line, value, holder in rows]
 
     def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
@@ -168,34 +177,59 @@ class PostgreSQL(Tables, Moving):
             )
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
-        if load.entity.days is not None:
-            return self._write_with_days(connection, load, mask)
-        with cursor_of(connection, binary=True) as cursor:
-            cursor.execute(_write(load.entity, mask), parameters(load, mask))
-            inserted, updated = _row(cursor)
-        return Written(_lines(inserted), _lines(updated))
-
-    def _write_with_days(self, connection: Connection, load: Load, mask: int) -> Written:
         """Rows whose parent says their day keep parents where they are; who moves some waits.
 
         Else a parent could move between the look at its day and the commit, and its new day be
         thought to know of rows that it could not see.
         """
         entity = load.entity
-        assert entity.days is not None
-        with cursor_of(connection, binary=True) as cursor:
-            if entity.days.parent:
-                cursor.execute(_KEEP_DAYS, parameters(load))
-            cursor.execute(self._write_dated(entity, mask), parameters(load, mask))
-            inserted, updated, days, has_moved = _row(cursor)
-            if has_moved and not entity.days.parent:
-                cursor.execute(_MOVE_DAYS, parameters(load))
+        if entity.days is not None and entity.days.parent:
+            _look(connection, _KEEP_DAYS, parameters(load))
+        if entity.promotion is not Promotion.UPSERT:
+            return self._merge(connection, postgresql_writing.merged_all, load, mask)
+        return self._upsert(connection, load, mask)
+
+    def _upsert(self, connection: Connection, load: Load, mask: int) -> Written:
+        given = parameters(load, mask)
+        matched = postgresql_lookups.matched(SPELLING, load.entity, mask)
+        equal, differing = map(_lines, _look(connection, matched, given))
+        found = Written(equal=equal)
+        merge = partial(self._merge, connection, postgresql_writing.merged, load, mask)
+        if self._is_wary:
+            all_lines = f"SELECT line FROM {self._staging(load.entity)} WHERE mask = %(mask)s"
+            others = np.setdiff1d(_packed(connection, load, all_lines, mask), equal)
+            return found.plus(merge(chosen=others))
+        stored = np.concatenate((equal, differing))
+        found = found.plus(self._insert(connection, load, given | {"stored": stored.tolist()}))
+        return found.plus(merge(chosen=differing)) if len(differing) else found
+
+    def _insert(self, connection: Connection, load: Load, given: dict[str, Any]) -> Written:
+        statement = postgresql_writing.inserted(SPELLING, load.entity, given["mask"], self._parents)
+        lines, *days = _look(connection, statement, given)
+        return Written(_lines(lines), NO_LINES, frozenset(*days))
+
+    def _merge(
+        self,
+        connection: Connection,
+        merged: Callable[..., str],
+        load: Load,
+        mask: int,
+        chosen: Lines = NO_LINES,
+    ) -> Written:
+        statement = merged(SPELLING, load.entity, mask, self._parents)
+        given = parameters(load, mask) | {"chosen": chosen.tolist()}
+        inserted, updated, *dated = _look(connection, statement, given)
+        if not dated:
+            return Written(_lines(inserted), _lines(updated))
+        days, has_moved = dated
+        if has_moved and not statements.days_of(load.entity).parent:
+            _look(connection, _MOVE_DAYS, parameters(load))
         return Written(_lines(inserted), _lines(updated), frozenset(days))
 
     def mark_days(self, connection: Connection, load: Load, days: Sequence[str]) -> None:
         with cursor_of(connection) as cursor:
             given = {**parameters(load), "days": list(days)}
-            cursor.execute(_mark(load.entity), given)
+            cursor.execute(postgresql_writing.marked(SPELLING, load.entity), given)
 
     def equal(self, connection: Connection, load: Load, mask: int) -> Lines:
         return _packed(connection, load, statements.equal(SPELLING, load.entity, mask), mask)
@@ -279,35 +313,29 @@ class PostgreSQL(Tables, Moving):
 
     def _unresolved(self, entity: Entity, reference: Reference) -> str:
         parent_key = self._parents[reference.entity]
-        return statements.unresolved(self._spelling, entity, reference, parent_key)
+        return postgresql_lookups.unresolved(self._spelling, entity, reference, parent_key)
 
     def _writing(self, entity: Entity) -> dict[str, str]:
         mask = statements.full_mask(entity)
-        if entity.days is None:
-            return {"write": _write(entity, mask), **_afterwards(entity, mask)}
-        return {
-            "write": self._write_dated(entity, mask),
-            "mark days": _mark(entity),
-            **_afterwards(entity, mask),
-        }
+        found = {"merge all": postgresql_writing.merged_all(SPELLING, entity, mask, self._parents)}
+        if entity.promotion is Promotion.UPSERT:
+            found = {
+                "matched": postgresql_lookups.matched(SPELLING, entity, mask),
+                "insert": postgresql_writing.inserted(SPELLING, entity, mask, self._parents),
+                "merge": postgresql_writing.merged(SPELLING, entity, mask, self._parents),
+            }
+        if entity.days:
+            found["mark days"] = postgresql_writing.marked(SPELLING, entity)
+        return found | _afterwards(entity, mask)
 
-    def _write_dated(self, entity: Entity, mask: int) -> str:
-        """`_write`, with the days of what was written and of what it was before."""
-        moment, join = statements.dated(SPELLING, entity, self._parents, "w")
-        union = "UNION" if join else "UNION ALL"  # a parent is looked up once
-        decided_by = statements.days_of(entity).decided_by
-        return f"""
-WITH written AS ({statements.insert(_with_former(entity), entity, mask)}
-RETURNING t.{SEQUENCE} - {SPELLING.sequence} AS line, NOT t.{REWRITTEN} AS is_new,
-          t.{decided_by}, t.{former(entity)} AS former
-), dated AS (SELECT {decided_by} FROM written
-             {union} SELECT former FROM written WHERE NOT is_new)
-SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
-       string_agg(int8send(line), '') FILTER (WHERE NOT is_new),
-       ARRAY(SELECT DISTINCT CAST(CAST({moment} AT TIME ZONE 'UTC' AS date) AS text)
-             FROM dated w{join}),
-       bool_or(NOT is_new AND former <> {decided_by})
-FROM written"""
+    def _checks(self, entity: Entity) -> dict[str, str]:
+        """The statements before a segment is written, by operation."""
+        found = statements.checks(SPELLING, entity, self._parents)
+        for reference in entity.references:
+            found[f"unresolved {reference.field}"] = self._unresolved(entity, reference)
+        for field in entity.natural_keys:
+            found[f"taken {field}"] = postgresql_lookups.taken(SPELLING, entity, field)
+        return found
 
     def _moving(self, entity: Entity) -> dict[str, str]:
         return {
@@ -395,28 +423,6 @@ def _afterwards(entity: Entity, mask: int) -> dict[str, str]:
     }
 
 
-def _with_former(entity: Entity) -> Spelling:
-    """An update remembers which day the row belonged to: RETURNING tells new values only, and what
-    another statement reads before may be changed by a neighbour."""
-    kept = f"{former(entity)} = t.{statements.days_of(entity).decided_by}"
-    return replace(SPELLING, on_update=(*SPELLING.on_update, kept))
-
-
-def _mark(entity: Entity) -> str:
-    days = "unnest(CAST(%(days)s AS date[]))"
-    table = statements.days_of(entity).table
-    return f"INSERT INTO {table} ({TENANT}, day) SELECT {SPELLING.tenant}, {days}"
-
-
-def _write(entity: Entity, mask: int) -> str:
-    return f"""
-WITH written AS ({statements.insert(SPELLING, entity, mask)}
-RETURNING t.{SEQUENCE} - {SPELLING.sequence} AS line, NOT t.{REWRITTEN} AS is_new)
-SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
-       string_agg(int8send(line), '') FILTER (WHERE NOT is_new)
-FROM written"""
-
-
 def parameters(load: Load, mask: int = 0) -> dict[str, Any]:
     return {"tenant": str(load.tenant), "sequence": load.sequence, "mask": mask}
 
@@ -442,6 +448,13 @@ def _packed(connection: Connection, load: Load, statement: str, mask: int = 0) -
             parameters(load, mask),
         )
         return _lines(_row(cursor)[0])
+
+
+def _look(connection: Connection, statement: str, given: dict[str, Any]) -> tuple[Any, ...]:
+    """The one row that a statement gives."""
+    with cursor_of(connection, binary=True) as cursor:
+        cursor.execute(statement, given)
+        return _row(cursor)
 
 
 def _row(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:

@@ -159,7 +159,7 @@ LEFT JOIN {entity.name} o ON o.{TENANT} = {spelling.tenant} AND o.{entity.key} =
 {_only_first(spelling, entity)}WHERE s.mask = {spelling.mask}
   AND ({_worth_writing(spelling, entity, names)})
 ORDER BY {write_order(entity)}
-ON CONFLICT ({TENANT}, {entity.key}) {_on_conflict(spelling, entity, names)}"""
+ON CONFLICT ({TENANT}, {entity.key}) {on_conflict(spelling, entity, names)}"""
 
 
 def _only_first(spelling: Spelling, entity: Entity) -> str:
@@ -184,7 +184,7 @@ def write_order(entity: Entity) -> str:
     return f"s.{entity.interval.end} IS NULL, s.{entity.key}, s.line"
 
 
-def _on_conflict(spelling: Spelling, entity: Entity, names: list[str]) -> str:
+def on_conflict(spelling: Spelling, entity: Entity, names: list[str]) -> str:
     if entity.promotion is Promotion.APPEND:
         return "DO NOTHING"
     changes = [f"{name} = excluded.{name}" for name in [*values(entity, names), SEQUENCE]]

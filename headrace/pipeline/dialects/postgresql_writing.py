@@ -1,0 +1,108 @@
+"""PostgreSQL: staged rows into their table, as statements that tell what they have written.
+
+New rows are plainly inserted where nothing that was stored has their key: to ask at each row
+whether another has come in between takes half as long as to write it, and log of its own. If one
+has, the insert fails, the segment runs once more, and merges (`merged`).
+"""
+
+from dataclasses import replace
+
+from headrace.pipeline.dialects import postgresql_lookups, statements
+from headrace.pipeline.dialects.postgresql_tables import REWRITTEN, former
+from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
+from headrace.schema import Entity
+
+NOT_STORED = """LEFT JOIN unnest(CAST(%(stored)s AS bigint[])) stored ON stored = s.line
+WHERE stored IS NULL AND """
+CHOSEN = """JOIN unnest(CAST(%(chosen)s AS bigint[])) chosen ON chosen = s.line
+WHERE """
+INSERTED = "string_agg(int8send(line), '')"
+BOTH = """string_agg(int8send(line), '') FILTER (WHERE is_new),
+       string_agg(int8send(line), '') FILTER (WHERE NOT is_new)"""
+
+
+def inserted(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]) -> str:
+    """Insert the rows of a mask but for the lines in `stored`: gives the lines, and days if any.
+
+    Raises a unique violation if one of them has come in between.
+    """
+    rows = f"{_values(spelling, entity, mask, NOT_STORED)}\nORDER BY s.{entity.key}"
+    told = [postgresql_lookups.line(spelling)]
+    if entity.days:
+        told.append(f"t.{entity.days.decided_by}")
+    found = [INSERTED, *_days(spelling, entity, keys, "written")]
+    return _told(rows, told, found)
+
+
+def merged(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]) -> str:
+    """Insert or update the rows of a mask on the lines in `chosen`, leaving equal and newer alone.
+
+    Gives the lines that were inserted and those that were updated; where there are days, also those
+    of all, before and after, and whether a row has moved to another.
+    """
+    names = statements.present(entity, mask)
+    differs = spelling.differ(statements.values(entity, names), "t", "excluded")
+    update = statements.on_conflict(_remembering(spelling, entity), entity, names)
+    rows = f"""{_values(spelling, entity, mask, CHOSEN)}
+ORDER BY s.{entity.key}
+ON CONFLICT ({TENANT}, {entity.key}) {update}
+  AND ({differs})"""
+    return _told(rows, *_merged_told(spelling, entity, keys))
+
+
+def merged_all(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]) -> str:
+    """The same for all staged rows of a mask, in the order that the entity's promotion asks for."""
+    rows = statements.insert(_remembering(spelling, entity), entity, mask)
+    return _told(rows, *_merged_told(spelling, entity, keys))
+
+
+def marked(spelling: Spelling, entity: Entity) -> str:
+    """List days whose rows have changed."""
+    days = "unnest(CAST(%(days)s AS date[]))"
+    table = statements.days_of(entity).table
+    return f"INSERT INTO {table} ({TENANT}, day) SELECT {spelling.tenant}, {days}"
+
+
+def _merged_told(
+    spelling: Spelling, entity: Entity, keys: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    told = [postgresql_lookups.line(spelling), f"NOT t.{REWRITTEN} AS is_new"]
+    if entity.days is None:
+        return told, [BOTH]
+    decided_by = entity.days.decided_by
+    told += [f"t.{decided_by}", f"t.{former(entity)} AS former"]
+    before_and_after = f"""SELECT {decided_by} FROM written
+             UNION ALL SELECT former FROM written WHERE NOT is_new"""
+    has_moved = f"bool_or(NOT is_new AND former <> {decided_by})"
+    return told, [BOTH, *_days(spelling, entity, keys, before_and_after), has_moved]
+
+
+def _days(spelling: Spelling, entity: Entity, keys: dict[str, str], written: str) -> list[str]:
+    if entity.days is None:
+        return []
+    source = f"SELECT {entity.days.decided_by} FROM written" if written == "written" else written
+    return [postgresql_lookups.days(spelling, entity, keys, source)]
+
+
+def _told(rows: str, told: list[str], found: list[str]) -> str:
+    returned, wanted = ", ".join(told), ",\n       ".join(found)
+    return f"WITH written AS ({rows}\nRETURNING {returned})\nSELECT {wanted}\nFROM written"
+
+
+def _values(spelling: Spelling, entity: Entity, mask: int, which: str) -> str:
+    names = statements.present(entity, mask)
+    values = ", ".join(f"s.{name}" for name in names)
+    return f"""
+INSERT INTO {entity.name} AS t ({TENANT}, {", ".join(names)}, {SEQUENCE})
+SELECT {spelling.tenant}, {values}, {spelling.sequence} + s.line
+FROM {statements.staging(spelling, entity)} s
+{which}s.mask = {spelling.mask}"""
+
+
+def _remembering(spelling: Spelling, entity: Entity) -> Spelling:
+    """An update remembers which day the row belonged to: RETURNING tells new values only, and what
+    another statement reads before may be changed by a neighbour."""
+    if entity.days is None:
+        return spelling
+    kept = f"{former(entity)} = t.{entity.days.decided_by}"
+    return replace(spelling, on_update=(*spelling.on_update, kept))
