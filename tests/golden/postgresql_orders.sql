@@ -76,16 +76,18 @@ WHERE current_setting('transaction_isolation') = 'read committed'
 
 -- unresolved customer_id
 SELECT s.line, s.customer_id
-FROM orders_staging s
-LEFT JOIN customers p
-       ON p.tenant_id = CAST(%(tenant)s AS uuid) AND p.customer_id = s.customer_id
-WHERE s.customer_id IS NOT NULL AND p.customer_id IS NULL
+FROM (
+    SELECT wanted.customer_id
+    FROM (SELECT DISTINCT customer_id FROM orders_staging WHERE customer_id IS NOT NULL ORDER BY customer_id) wanted
+    WHERE (SELECT true FROM customers p WHERE p.tenant_id = CAST(%(tenant)s AS uuid) AND p.customer_id = wanted.customer_id OFFSET 0) IS NULL
+) missing
+JOIN orders_staging s ON s.customer_id = missing.customer_id
 ORDER BY s.line;
 
 -- taken external_order_id
 SELECT s.line, s.external_order_id, t.order_id
 FROM orders_staging s
-JOIN orders t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id
+CROSS JOIN LATERAL (SELECT t.order_id FROM orders t WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id OFFSET 0) t
 WHERE t.order_id <> s.order_id
 ORDER BY s.line;
 
@@ -103,26 +105,48 @@ FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY line DESC) 
       FROM orders_staging) ranked
 WHERE place > 1;
 
--- write
+-- matched
+SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
+       string_agg(int8send(line), '') FILTER (WHERE differs)
+FROM (
+    SELECT s.line, (t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at) AS differs
+    FROM orders_staging s
+    CROSS JOIN LATERAL (SELECT t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at FROM orders t WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.order_id = s.order_id OFFSET 0) t
+    WHERE s.mask = %(mask)s
+) found;
+
+-- insert
 WITH written AS (
 INSERT INTO orders AS t (tenant_id, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at, source_sequence)
 SELECT CAST(%(tenant)s AS uuid), s.order_id, s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at, CAST(%(sequence)s AS bigint) + s.line
 FROM orders_staging s
-LEFT JOIN orders o ON o.tenant_id = CAST(%(tenant)s AS uuid) AND o.order_id = s.order_id
+LEFT JOIN unnest(CAST(%(stored)s AS bigint[])) stored ON stored = s.line
+WHERE stored IS NULL AND s.mask = %(mask)s
+ORDER BY s.order_id
+RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, t.order_date)
+SELECT string_agg(int8send(line), ''),
+       ARRAY(SELECT DISTINCT CAST(CAST(moment AT TIME ZONE 'UTC' AS date) AS text)
+             FROM (SELECT order_date AS moment FROM (SELECT order_date FROM written) w) dated)
+FROM written;
+
+-- merge
+WITH written AS (
+INSERT INTO orders AS t (tenant_id, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at, source_sequence)
+SELECT CAST(%(tenant)s AS uuid), s.order_id, s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at, CAST(%(sequence)s AS bigint) + s.line
+FROM orders_staging s
+JOIN unnest(CAST(%(chosen)s AS bigint[])) chosen ON chosen = s.line
 WHERE s.mask = %(mask)s
-  AND (o.order_id IS NULL OR (o.external_order_id, o.kind, o.customer_id, o.customer_name_snapshot, o.customer_email_snapshot, o.total_amount, o.currency, o.order_status, o.order_date, o.raw_payload, o.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at))
-ORDER BY s.order_id, s.line
+ORDER BY s.order_id
 ON CONFLICT (tenant_id, order_id) DO UPDATE
 SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence, is_rewritten = true, former_order_date = t.order_date
 WHERE t.source_sequence < excluded.source_sequence
-RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, NOT t.is_rewritten AS is_new,
-          t.order_date, t.former_order_date AS former
-), dated AS (SELECT order_date FROM written
-             UNION ALL SELECT former FROM written WHERE NOT is_new)
+  AND ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (excluded.external_order_id, excluded.kind, excluded.customer_id, excluded.customer_name_snapshot, excluded.customer_email_snapshot, excluded.total_amount, excluded.currency, excluded.order_status, excluded.order_date, excluded.raw_payload, excluded.created_at))
+RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, NOT t.is_rewritten AS is_new, t.order_date, t.former_order_date AS former)
 SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
        string_agg(int8send(line), '') FILTER (WHERE NOT is_new),
-       ARRAY(SELECT DISTINCT CAST(CAST(w.order_date AT TIME ZONE 'UTC' AS date) AS text)
-             FROM dated w),
+       ARRAY(SELECT DISTINCT CAST(CAST(moment AT TIME ZONE 'UTC' AS date) AS text)
+             FROM (SELECT order_date AS moment FROM (SELECT order_date FROM written
+             UNION ALL SELECT former FROM written WHERE NOT is_new) w) dated),
        bool_or(NOT is_new AND former <> order_date)
 FROM written;
 

@@ -49,10 +49,12 @@ WHERE current_setting('transaction_isolation') = 'read committed'
 
 -- unresolved product_id
 SELECT s.line, s.product_id
-FROM price_history_staging s
-LEFT JOIN products p
-       ON p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = s.product_id
-WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
+FROM (
+    SELECT wanted.product_id
+    FROM (SELECT DISTINCT product_id FROM price_history_staging WHERE product_id IS NOT NULL ORDER BY product_id) wanted
+    WHERE (SELECT true FROM products p WHERE p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = wanted.product_id OFFSET 0) IS NULL
+) missing
+JOIN price_history_staging s ON s.product_id = missing.product_id
 ORDER BY s.line;
 
 -- stale
@@ -93,7 +95,7 @@ FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY id ORDER BY line DESC) AS pla
       FROM price_history_staging) ranked
 WHERE place > 1;
 
--- write
+-- merge all
 WITH written AS (
 INSERT INTO price_history AS t (tenant_id, id, product_id, price, effective_from, effective_to, source_sequence)
 SELECT CAST(%(tenant)s AS uuid), s.id, s.product_id, s.price, s.effective_from, s.effective_to, CAST(%(sequence)s AS bigint) + s.line

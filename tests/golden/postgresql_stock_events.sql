@@ -35,10 +35,12 @@ COPY stock_events_staging (line, mask, stock_event_id, product_id, delta, asked_
 
 -- unresolved product_id
 SELECT s.line, s.product_id
-FROM stock_events_staging s
-LEFT JOIN products p
-       ON p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = s.product_id
-WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
+FROM (
+    SELECT wanted.product_id
+    FROM (SELECT DISTINCT product_id FROM stock_events_staging WHERE product_id IS NOT NULL ORDER BY product_id) wanted
+    WHERE (SELECT true FROM products p WHERE p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = wanted.product_id OFFSET 0) IS NULL
+) missing
+JOIN stock_events_staging s ON s.product_id = missing.product_id
 ORDER BY s.line;
 
 -- table of levels
