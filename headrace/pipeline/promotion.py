@@ -65,7 +65,8 @@ class Rows(Segment):
             taken = self._dialect.taken(self._connection, self._load, field)
             self._refuse_taken(field, taken)
             # Only then: a line that is refused must not bar the rightful holder further down.
-            self._refuse_taken(field, self._dialect.rivals(self._connection, self._load, field))
+            if self._may_repeat(field):
+                self._refuse_taken(field, self._dialect.rivals(self._connection, self._load, field))
 
     def _refuse_taken(self, field: str, found: list[Taken]) -> None:
         self._report.rejects += [
@@ -84,6 +85,10 @@ class Rows(Segment):
         """0.1 µs a row here, 0.6 in the database: rows of one key share their segment key."""
         keys = self._rows.index["key"].tolist()
         return self._entity.segment_field != self._entity.key or len(set(keys)) < len(keys)
+
+    def _may_repeat(self, field: str) -> bool:
+        cells = self._cells(field)
+        return len(set(cells)) < len(cells)
 
     def _supersede_repeated(self) -> None:
         lines = self._dialect.repeated(self._connection, self._load)

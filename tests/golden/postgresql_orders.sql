@@ -76,18 +76,16 @@ WHERE current_setting('transaction_isolation') = 'read committed'
 
 -- unresolved customer_id
 SELECT s.line, s.customer_id
-FROM (
-    SELECT wanted.customer_id
-    FROM (SELECT DISTINCT customer_id FROM orders_staging WHERE customer_id IS NOT NULL ORDER BY customer_id) wanted
-    WHERE (SELECT true FROM customers p WHERE p.tenant_id = CAST(%(tenant)s AS uuid) AND p.customer_id = wanted.customer_id OFFSET 0) IS NULL
-) missing
-JOIN orders_staging s ON s.customer_id = missing.customer_id
+FROM orders_staging s
+LEFT JOIN customers p
+       ON p.tenant_id = CAST(%(tenant)s AS uuid) AND p.customer_id = s.customer_id
+WHERE s.customer_id IS NOT NULL AND p.customer_id IS NULL
 ORDER BY s.line;
 
 -- taken external_order_id
 SELECT s.line, s.external_order_id, t.order_id
 FROM orders_staging s
-CROSS JOIN LATERAL (SELECT t.order_id FROM orders t WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id OFFSET 0) t
+JOIN orders t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id
 WHERE t.order_id <> s.order_id
 ORDER BY s.line;
 
@@ -105,7 +103,34 @@ FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY line DESC) 
       FROM orders_staging) ranked
 WHERE place > 1;
 
+-- unresolved customer_id by index
+SELECT s.line, s.customer_id
+FROM (
+    SELECT wanted.customer_id
+    FROM (SELECT DISTINCT customer_id FROM orders_staging WHERE customer_id IS NOT NULL ORDER BY customer_id) wanted
+    WHERE (SELECT true FROM customers p WHERE p.tenant_id = CAST(%(tenant)s AS uuid) AND p.customer_id = wanted.customer_id OFFSET 0) IS NULL
+) missing
+JOIN orders_staging s ON s.customer_id = missing.customer_id
+ORDER BY s.line;
+
+-- taken external_order_id by index
+SELECT s.line, s.external_order_id, t.order_id
+FROM orders_staging s
+CROSS JOIN LATERAL (SELECT t.order_id FROM orders t WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id OFFSET 0) t
+WHERE t.order_id <> s.order_id
+ORDER BY s.line;
+
 -- matched
+SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
+       string_agg(int8send(line), '') FILTER (WHERE differs)
+FROM (
+    SELECT s.line, (t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at) AS differs
+    FROM orders_staging s
+    JOIN orders t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.order_id = s.order_id
+    WHERE s.mask = %(mask)s
+) found;
+
+-- matched by index
 SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
        string_agg(int8send(line), '') FILTER (WHERE differs)
 FROM (

@@ -49,12 +49,10 @@ WHERE current_setting('transaction_isolation') = 'read committed'
 
 -- unresolved product_id
 SELECT s.line, s.product_id
-FROM (
-    SELECT wanted.product_id
-    FROM (SELECT DISTINCT product_id FROM price_history_staging WHERE product_id IS NOT NULL ORDER BY product_id) wanted
-    WHERE (SELECT true FROM products p WHERE p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = wanted.product_id OFFSET 0) IS NULL
-) missing
-JOIN price_history_staging s ON s.product_id = missing.product_id
+FROM price_history_staging s
+LEFT JOIN products p
+       ON p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = s.product_id
+WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
 
 -- stale
@@ -94,6 +92,16 @@ SELECT line
 FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY id ORDER BY line DESC) AS place
       FROM price_history_staging) ranked
 WHERE place > 1;
+
+-- unresolved product_id by index
+SELECT s.line, s.product_id
+FROM (
+    SELECT wanted.product_id
+    FROM (SELECT DISTINCT product_id FROM price_history_staging WHERE product_id IS NOT NULL ORDER BY product_id) wanted
+    WHERE (SELECT true FROM products p WHERE p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = wanted.product_id OFFSET 0) IS NULL
+) missing
+JOIN price_history_staging s ON s.product_id = missing.product_id
+ORDER BY s.line;
 
 -- merge all
 WITH written AS (

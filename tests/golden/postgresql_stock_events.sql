@@ -35,6 +35,14 @@ COPY stock_events_staging (line, mask, stock_event_id, product_id, delta, asked_
 
 -- unresolved product_id
 SELECT s.line, s.product_id
+FROM stock_events_staging s
+LEFT JOIN products p
+       ON p.tenant_id = CAST(%(tenant)s AS uuid) AND p.product_id = s.product_id
+WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
+ORDER BY s.line;
+
+-- unresolved product_id by index
+SELECT s.line, s.product_id
 FROM (
     SELECT wanted.product_id
     FROM (SELECT DISTINCT product_id FROM stock_events_staging WHERE product_id IS NOT NULL ORDER BY product_id) wanted

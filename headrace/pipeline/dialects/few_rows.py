@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from headrace.pipeline.dialects import statements
 from headrace.pipeline.dialects.base import Connection
 from headrace.pipeline.dialects.level_statements import levels_of
 from headrace.pipeline.dialects.postgresql import (
@@ -25,7 +24,7 @@ from headrace.pipeline.dialects.postgresql import (
 from headrace.pipeline.dialects.trips import Row, Statement, trip
 from headrace.pipeline.load import Load
 from headrace.pipeline.ready import ReadyRows
-from headrace.schema import Entity, Reference
+from headrace.schema import Entity
 
 LOOK_SECONDS = 1.0
 PAGE = 8192  # bytes
@@ -40,10 +39,9 @@ class FewRows(PostgreSQL):
 
     _spelling = replace(SPELLING, staging_prefix="few_")
 
-    def _unresolved(self, entity: Entity, reference: Reference) -> str:
-        """A join: rows are few, and the plan is for tables of this magnitude."""
-        parent_key = self._parents[reference.entity]
-        return statements.unresolved(self._spelling, entity, reference, parent_key)
+    def _is_large(self, connection: Connection, table: str) -> bool:
+        """Whatever it is: rows are few, and plans are made for tables of this magnitude."""
+        return False
 
     def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         with cursor_of(connection) as cursor:

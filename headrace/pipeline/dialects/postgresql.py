@@ -7,6 +7,7 @@ Operator's notes:
   usual `xmax = 0` is refused on partitioned tables.)
 - Nothing here is prepared: a plan that was made for a large segment would serve small calls too.
   Those have `few_rows`.
+- Rows are sorted in memory, and statements are not compiled: that takes longer than to run them.
 - Text that COPY reads must be what the session's settings expect: the time zone is set to UTC
   with the other settings of a transaction.
 """
@@ -39,6 +40,7 @@ from headrace.pipeline.dialects.base import (
     Written,
 )
 from headrace.pipeline.dialects.moving import Moving
+from headrace.pipeline.dialects.postgresql_lookups import Parents
 from headrace.pipeline.dialects.postgresql_parents import PARAMETER
 from headrace.pipeline.dialects.postgresql_tables import (
     REWRITTEN,
@@ -68,6 +70,7 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '10min';
 SET LOCAL synchronous_commit = on;
 SET LOCAL work_mem = '64MB';
+SET LOCAL jit = off;
 """
 _DAYS_OF_TENANT = "hashtextextended('days ' || %(tenant)s, 0)"
 _KEEP_DAYS = f"SELECT pg_advisory_xact_lock_shared({_DAYS_OF_TENANT})"
@@ -88,6 +91,8 @@ class PostgreSQL(Tables, Moving):
 
     name = "postgresql"
     segment_rows = 50_000
+    #: From here on a lookup a staged row takes less than to read a table of one tenant.
+    large_bytes = 64 << 20
     pause_seconds = 0.0
     hides_rows = True
     unbind_statement = ""
@@ -146,11 +151,15 @@ class PostgreSQL(Tables, Moving):
     def unresolved(
         self, connection: Connection, load: Load, reference: Reference
     ) -> list[Unresolved]:
-        rows = self._asked(connection, load, self._unresolved(load.entity, reference))
+        by_index = self._is_large(connection, reference.entity)
+        statement = self._unresolved(load.entity, reference, by_index=by_index)
+        rows = self._asked(connection, load, statement)
         return [Unresolved(line, str(key)) for line, key in rows]
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
-        rows = _all(connection, load, postgresql_lookups.taken(SPELLING, load.entity, field))
+        by_index = self._is_large(connection, load.entity.name)
+        statement = postgresql_lookups.taken(SPELLING, load.entity, field, by_index=by_index)
+        rows = _all(connection, load, statement)
         return [Taken(line, value, str(holder)) for line, value, holder in rows]
 
     def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
@@ -191,7 +200,8 @@ class PostgreSQL(Tables, Moving):
 
     def _upsert(self, connection: Connection, load: Load, mask: int) -> Written:
         given = parameters(load, mask)
-        matched = postgresql_lookups.matched(SPELLING, load.entity, mask)
+        by_index = self._is_large(connection, load.entity.name)
+        matched = postgresql_lookups.matched(SPELLING, load.entity, mask, by_index=by_index)
         equal, differing = map(_lines, _look(connection, matched, given))
         found = Written(equal=equal)
         merge = partial(self._merge, connection, postgresql_writing.merged, load, mask)
@@ -204,7 +214,8 @@ class PostgreSQL(Tables, Moving):
         return found.plus(merge(chosen=differing)) if len(differing) else found
 
     def _insert(self, connection: Connection, load: Load, given: dict[str, Any]) -> Written:
-        statement = postgresql_writing.inserted(SPELLING, load.entity, given["mask"], self._parents)
+        parents = self._parents_of(connection, load.entity)
+        statement = postgresql_writing.inserted(SPELLING, load.entity, given["mask"], parents)
         lines, *days = _look(connection, statement, given)
         return Written(_lines(lines), NO_LINES, frozenset(*days))
 
@@ -216,7 +227,8 @@ class PostgreSQL(Tables, Moving):
         mask: int,
         chosen: Lines = NO_LINES,
     ) -> Written:
-        statement = merged(SPELLING, load.entity, mask, self._parents)
+        parents = self._parents_of(connection, load.entity)
+        statement = merged(SPELLING, load.entity, mask, parents)
         given = parameters(load, mask) | {"chosen": chosen.tolist()}
         inserted, updated, *dated = _look(connection, statement, given)
         if not dated:
@@ -311,18 +323,35 @@ class PostgreSQL(Tables, Moving):
                 return ours(type(error).__name__)
         return None
 
-    def _unresolved(self, entity: Entity, reference: Reference) -> str:
+    def _unresolved(self, entity: Entity, reference: Reference, *, by_index: bool) -> str:
         parent_key = self._parents[reference.entity]
-        return postgresql_lookups.unresolved(self._spelling, entity, reference, parent_key)
+        unresolved = postgresql_lookups.unresolved if by_index else statements.unresolved
+        return unresolved(self._spelling, entity, reference, parent_key)
+
+    def _is_large(self, connection: Connection, table: str) -> bool:
+        return bool(_look(connection, postgresql_lookups.size(table), {})[0] > self.large_bytes)
+
+    def _parents_of(self, connection: Connection, entity: Entity) -> Parents:
+        """How the parents that say the days of rows are found."""
+        parents = [
+            reference.entity
+            for reference in entity.references
+            if entity.days and reference.field == entity.days.parent
+        ]
+        return Parents(self._parents, any(self._is_large(connection, one) for one in parents))
 
     def _writing(self, entity: Entity) -> dict[str, str]:
         mask = statements.full_mask(entity)
-        found = {"merge all": postgresql_writing.merged_all(SPELLING, entity, mask, self._parents)}
+        large = Parents(self._parents, by_index=True)
+        found = {"merge all": postgresql_writing.merged_all(SPELLING, entity, mask, large)}
         if entity.promotion is Promotion.UPSERT:
             found = {
-                "matched": postgresql_lookups.matched(SPELLING, entity, mask),
-                "insert": postgresql_writing.inserted(SPELLING, entity, mask, self._parents),
-                "merge": postgresql_writing.merged(SPELLING, entity, mask, self._parents),
+                "matched": postgresql_lookups.matched(SPELLING, entity, mask, by_index=False),
+                "matched by index": postgresql_lookups.matched(
+                    SPELLING, entity, mask, by_index=True
+                ),
+                "insert": postgresql_writing.inserted(SPELLING, entity, mask, large),
+                "merge": postgresql_writing.merged(SPELLING, entity, mask, large),
             }
         if entity.days:
             found["mark days"] = postgresql_writing.marked(SPELLING, entity)
@@ -332,9 +361,11 @@ class PostgreSQL(Tables, Moving):
         """The statements before a segment is written, by operation."""
         found = statements.checks(SPELLING, entity, self._parents)
         for reference in entity.references:
-            found[f"unresolved {reference.field}"] = self._unresolved(entity, reference)
+            by_index = self._unresolved(entity, reference, by_index=True)
+            found[f"unresolved {reference.field} by index"] = by_index
         for field in entity.natural_keys:
-            found[f"taken {field}"] = postgresql_lookups.taken(SPELLING, entity, field)
+            by_index = postgresql_lookups.taken(SPELLING, entity, field, by_index=True)
+            found[f"taken {field} by index"] = by_index
         return found
 
     def _moving(self, entity: Entity) -> dict[str, str]:

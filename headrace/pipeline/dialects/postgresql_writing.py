@@ -8,6 +8,7 @@ has, the insert fails, the segment runs once more, and merges (`merged`).
 from dataclasses import replace
 
 from headrace.pipeline.dialects import postgresql_lookups, statements
+from headrace.pipeline.dialects.postgresql_lookups import Parents
 from headrace.pipeline.dialects.postgresql_tables import REWRITTEN, former
 from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
 from headrace.schema import Entity
@@ -21,7 +22,7 @@ BOTH = """string_agg(int8send(line), '') FILTER (WHERE is_new),
        string_agg(int8send(line), '') FILTER (WHERE NOT is_new)"""
 
 
-def inserted(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]) -> str:
+def inserted(spelling: Spelling, entity: Entity, mask: int, parents: Parents) -> str:
     """Insert the rows of a mask but for the lines in `stored`: gives the lines, and days if any.
 
     Raises a unique violation if one of them has come in between.
@@ -30,11 +31,11 @@ def inserted(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]
     told = [postgresql_lookups.line(spelling)]
     if entity.days:
         told.append(f"t.{entity.days.decided_by}")
-    found = [INSERTED, *_days(spelling, entity, keys, "written")]
+    found = [INSERTED, *_days(spelling, entity, parents, "written")]
     return _told(rows, told, found)
 
 
-def merged(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]) -> str:
+def merged(spelling: Spelling, entity: Entity, mask: int, parents: Parents) -> str:
     """Insert or update the rows of a mask on the lines in `chosen`, leaving equal and newer alone.
 
     Gives the lines that were inserted and those that were updated; where there are days, also those
@@ -47,13 +48,13 @@ def merged(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]) 
 ORDER BY s.{entity.key}
 ON CONFLICT ({TENANT}, {entity.key}) {update}
   AND ({differs})"""
-    return _told(rows, *_merged_told(spelling, entity, keys))
+    return _told(rows, *_merged_told(spelling, entity, parents))
 
 
-def merged_all(spelling: Spelling, entity: Entity, mask: int, keys: dict[str, str]) -> str:
+def merged_all(spelling: Spelling, entity: Entity, mask: int, parents: Parents) -> str:
     """The same for all staged rows of a mask, in the order that the entity's promotion asks for."""
     rows = statements.insert(_remembering(spelling, entity), entity, mask)
-    return _told(rows, *_merged_told(spelling, entity, keys))
+    return _told(rows, *_merged_told(spelling, entity, parents))
 
 
 def marked(spelling: Spelling, entity: Entity) -> str:
@@ -64,7 +65,7 @@ def marked(spelling: Spelling, entity: Entity) -> str:
 
 
 def _merged_told(
-    spelling: Spelling, entity: Entity, keys: dict[str, str]
+    spelling: Spelling, entity: Entity, parents: Parents
 ) -> tuple[list[str], list[str]]:
     told = [postgresql_lookups.line(spelling), f"NOT t.{REWRITTEN} AS is_new"]
     if entity.days is None:
@@ -74,14 +75,14 @@ def _merged_told(
     before_and_after = f"""SELECT {decided_by} FROM written
              UNION ALL SELECT former FROM written WHERE NOT is_new"""
     has_moved = f"bool_or(NOT is_new AND former <> {decided_by})"
-    return told, [BOTH, *_days(spelling, entity, keys, before_and_after), has_moved]
+    return told, [BOTH, *_days(spelling, entity, parents, before_and_after), has_moved]
 
 
-def _days(spelling: Spelling, entity: Entity, keys: dict[str, str], written: str) -> list[str]:
+def _days(spelling: Spelling, entity: Entity, parents: Parents, written: str) -> list[str]:
     if entity.days is None:
         return []
     source = f"SELECT {entity.days.decided_by} FROM written" if written == "written" else written
-    return [postgresql_lookups.days(spelling, entity, keys, source)]
+    return [postgresql_lookups.days(spelling, entity, parents, source)]
 
 
 def _told(rows: str, told: list[str], found: list[str]) -> str:
