@@ -289,10 +289,23 @@ static int width_of(unsigned char sign, unsigned char *low, unsigned char *high)
     return sign >= 0xF0 && sign <= 0xF4 ? 4 : 0;
 }
 
+/* Eight bytes at a time, and up to seven are left. */
+static const unsigned char *past_ascii(const unsigned char *at, const unsigned char *end)
+{
+    uint64_t eight;
+    for (; end - at >= 8; at += 8) {
+        memcpy(&eight, at, 8);
+        if (eight & 0x8080808080808080u)
+            break;
+    }
+    return at;
+}
+
 /* Whether a record is UTF-8. The NUL behind it continues no character. */
 static int is_utf8(Text text)
 {
-    const unsigned char *at = (const unsigned char *)text.at, *end = at + text.size;
+    const unsigned char *end = (const unsigned char *)text.at + text.size;
+    const unsigned char *at = past_ascii((const unsigned char *)text.at, end);
     while (at < end) {
         if (*at < 0x80) {
             at++;

@@ -147,7 +147,6 @@ SELECT CAST(%(tenant)s AS uuid), s.order_id, s.external_order_id, s.kind, s.cust
 FROM orders_staging s
 LEFT JOIN unnest(CAST(%(stored)s AS bigint[])) stored ON stored = s.line
 WHERE stored IS NULL AND s.mask = %(mask)s
-ORDER BY s.order_id
 RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, t.order_date)
 SELECT string_agg(int8send(line), ''),
        ARRAY(SELECT DISTINCT CAST(CAST(moment AT TIME ZONE 'UTC' AS date) AS text)

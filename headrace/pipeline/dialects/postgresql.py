@@ -57,6 +57,7 @@ from headrace.pipeline.report import NO_LINES, Fall, Lines
 from headrace.schema import Entity, Field, Promotion, Reference
 
 MANY_BYTES = 1 << 18
+MANY_ROWS = 5_000
 SPELLING = Spelling(
     tenant="CAST(%(tenant)s AS uuid)",
     sequence="CAST(%(sequence)s AS bigint)",
@@ -135,9 +136,9 @@ class PostgreSQL(Tables, Moving):
         with cursor_of(connection) as cursor:
             cursor.execute(f"{TRANSACTION}{self._staging_table(entity)};{_emptied(entity)}")
             self._fill(cursor, entity, rows)
-            # Also of a few rows: thought to be hundreds, they would be joined by reading all that
-            # the tenant has.
-            self._analyze(cursor, entity)
+            # A few, thought to be hundreds, would be joined by reading all that the tenant has.
+            if len(rows) < MANY_ROWS or entity.promotion is not Promotion.UPSERT:
+                self._analyze(cursor, entity)
 
     def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
         """Asked with the lock, in one trip a segment: a right that was taken away is noticed."""

@@ -2,10 +2,10 @@
 
 The planner has no statistics of a tenant and joins by reading all that it has. Of a small table
 that is the fastest way; with a large one each segment would do it anew, and a load of ten million
-rows become slower with every one. There each key is looked up through its index, which costs the same
-whatever else there is (`OFFSET 0` keeps the planner from making a join of it). It must not be done
-with a small table: where all indexes are thought to hold next to nothing, the planner may take one
-that knows the tenant only, and read for every row all that a neighbour is about to commit.
+rows become slower with every one. There each key is looked up through its index, which costs the
+same whatever else there is (`OFFSET 0` keeps the planner from making a join of it). It must not be
+done with a small table: where all indexes are thought to hold next to nothing, the planner may take
+one that knows the tenant only, and read for every row all that a neighbour is about to commit.
 
 Aliases as in statements.py.
 """

@@ -2,7 +2,8 @@
 
 New rows are plainly inserted where nothing that was stored has their key: to ask at each row
 whether another has come in between takes half as long as to write it, and log of its own. If one
-has, the insert fails, the segment runs once more, and merges (`merged`).
+has, the insert fails, the segment runs once more, and merges (`merged`). They go in as the file has
+them, which is by their date or number more often than by their id.
 """
 
 from dataclasses import replace
@@ -27,7 +28,7 @@ def inserted(spelling: Spelling, entity: Entity, mask: int, parents: Parents) ->
 
     Raises a unique violation if one of them has come in between.
     """
-    rows = f"{_values(spelling, entity, mask, NOT_STORED)}\nORDER BY s.{entity.key}"
+    rows = _values(spelling, entity, mask, NOT_STORED)
     told = [postgresql_lookups.line(spelling)]
     if entity.days:
         told.append(f"t.{entity.days.decided_by}")
