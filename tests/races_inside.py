@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models import F
 from django.test import Client
 
+from apps.catalog.models import MODELS
 from apps.core import idempotency, jobs, worker
 from apps.core.isolation import tenant_reading
 from apps.core.models import Job
@@ -23,6 +24,8 @@ from apps.ingestions import accounts, ledger, parking, processing
 from apps.ingestions.models import Chunk, ParkedLine
 from apps.tenants import keys
 from apps.tenants.models import Tenant
+from headrace.pipeline import run
+from headrace.pipeline.load import LINE_BITS
 from headrace.pipeline.report import LineOutcomes
 
 LINES = 30
@@ -260,6 +263,37 @@ def the_slower_of_two_equal_requests() -> list:
     with wrapped(idempotency, "is_known", is_known):
         second = shop.send("orders.ndjson", records, token, "once")
     return [second.status_code, second.content == first.content, Chunk.objects.count()]
+
+
+def an_equal_file_comes_while_an_older_one_is_at_work() -> dict:
+    """The older changes the first ten of twenty customers; it is planned when the newer begins."""
+    shop, buyers = Shop(), [str(uuid4()) for _ in range(20)]
+    same = [{"customer_id": buyer, "name": "as it was"} for buyer in buyers]
+    shop.send("customers.ndjson", same)
+    work_off()
+    shop.send("customers.ndjson", [record | {"name": "late"} for record in same[:SEGMENT]])
+    older = claim()
+    newer: list[dict] = []
+
+    def land(original: Callable, given: tuple) -> None:
+        if not newer:
+            newer.append(shop.send("customers.ndjson", same).json())
+            worker.execute(claim())
+        original(*given)
+
+    with wrapped(run, "_land_segment", land):
+        worker.execute(older)
+    work_off()
+    chunks = Chunk.objects.order_by("number")
+    with tenant_reading(chunks[0].tenant_id):
+        rows = MODELS["customers"].objects.values_list("customer_id", "name", "source_sequence")
+        found = {str(key): (name, sequence >> LINE_BITS) for key, name, sequence in rows}
+    numbers = [chunk.number for chunk in chunks]
+    return {
+        "outcomes": [{o: n for o, n in chunk.counts.items() if n} for chunk in chunks],
+        "names": sorted({name for name, _ in found.values()}),
+        "written by": [numbers.index(found[buyer][1]) for buyer in buyers],
+    }
 
 
 def troubles_wait_longer_and_longer() -> list:

@@ -51,6 +51,14 @@ def test_the_slower_of_two_equal_requests_gets_the_answer_of_the_other(database)
     assert database.do("the_slower_of_two_equal_requests") == [201, True, 1]
 
 
+def test_equal_rows_are_renewed_only_where_an_older_file_at_work_may_have_their_key(database):
+    assert database.do("an_equal_file_comes_while_an_older_one_is_at_work") == {
+        "outcomes": [{"inserted": 20}, {"superseded": 10}, {"unchanged": 20}],
+        "names": ["as it was"],
+        "written by": [2] * 10 + [0] * 10,
+    }
+
+
 def test_errors_that_pass_are_tried_again_after_ever_longer_waits(database):
     waits = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
     assert database.do("troubles_wait_longer_and_longer", HEADRACE_LEASE_SECONDS="60") == [

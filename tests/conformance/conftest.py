@@ -23,6 +23,7 @@ def shared_database(
     with road.new_database(request.param, server, path) as opened:
         if request.param == "sqlite":
             opened.connection.execute("PRAGMA synchronous = OFF")
+        opened.has_large_tables = request.param == ROW_BY_ROW
         yield opened
 
 
@@ -31,6 +32,8 @@ def database(shared_database: road.Database) -> road.Database:
     shared_database.tenant = uuid4()
     shared_database.dialect = dialects.dialect(shared_database.dialect.name)
     shared_database.dialect.pause_seconds = 0.0
+    if shared_database.has_large_tables:
+        shared_database.dialect.large_bytes = -1
     return shared_database
 
 
