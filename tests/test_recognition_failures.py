@@ -13,7 +13,7 @@ from headrace.recognitions import assembly, layout, photos, settings
 from headrace.recognitions.transaction import Swept
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognition_sets, recognitions, stores
+from tests import recognition_sets, recognitions, stores, supabase_storage
 from tests.recognition_sets import FIRST_ID, make
 from tests.recognitions import DEFAULT_TENANT, SPELLINGS, World, outcomes
 from tests.service import ROOT
@@ -41,7 +41,7 @@ def embedded(tmp_path):
 def supabase(tmp_path, postgresql_server):
     """A project of Supabase, whose storage is the double."""
     with (
-        stores.Supabase().serving() as double,
+        supabase_storage.Double().serving() as double,
         recognitions.world(tmp_path, "supabase", postgresql_server, **double.environment) as made,
     ):
         yield made, double
