@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from uuid import uuid4
 
@@ -104,6 +106,30 @@ def test_a_photo_that_changes_while_it_is_loaded_is_a_reject(embedded, dataset):
         with pytest.raises(layout.Refused, match="photo_changed"):
             parts.transactions("one").load(read)
     assert (embedded.counts(), embedded.objects()) == ({}, {})
+
+
+def test_a_group_is_read_while_another_is_being_stored(embedded, dataset, monkeypatch):
+    """One thread stores: behind what it waits for, the third group would never be read."""
+    for number in range(FIRST_ID, FIRST_ID + 4):  # one object each
+        shutil.copy(dataset.photo(number, "Main"), dataset.photo(number, "Qualifying"))
+    read, put = layout.read, LocalStore.put
+    others_are_read = threading.Semaphore(0)
+    first = threading.Lock()
+
+    def watched(folder):
+        others_are_read.release()
+        return read(folder)
+
+    def waiting(store, key, blocks):
+        if not key.endswith("/owner") and not first.acquire(blocking=False):
+            assert all(others_are_read.acquire(timeout=20) for _ in range(3))
+            others_are_read.release(3)
+        return put(store, key, blocks)
+
+    monkeypatch.setattr(layout, "read", watched)
+    monkeypatch.setattr(LocalStore, "put", waiting)
+    one = {"HEADRACE_RECOGNITIONS_BATCH_SIZE": "1", "HEADRACE_RECOGNITIONS_THREADS": "1"}
+    assert outcomes(embedded.load(dataset, **one)) == {"loaded": 4}
 
 
 def parts_of(made: World, **environment: str):
