@@ -298,7 +298,8 @@ def _configured(environment: dict[str, str]) -> dict:
 
 def _variables_read() -> set[str]:
     """Names in the code that are read from the environment; Django's own pointer to it aside."""
-    code = [*_sources("main", "apps", "headrace", "scripts", "bench"), ROOT / "tests/servers.py"]
+    code = _sources("main", "apps", "headrace", "scripts", "bench")
+    code += [ROOT / "tests/servers.py", ROOT / "tests/supabase_storage.py"]
     pattern = r"""(?:environ(?:ment)?\.\w+\(|environ\[|_flag\(|envvar=)\s*"([A-Z_]+)\""""
     found = {name for path in code for name in re.findall(pattern, path.read_text())}
     found |= set(re.findall(r'"(D[A-Z]+_[A-Z]+)"', documents.read("main/databases.py")))

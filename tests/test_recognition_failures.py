@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ from headrace.recognitions import assembly, layout, photos, settings
 from headrace.recognitions.transaction import Swept
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognition_sets, recognitions, stores
+from tests import recognition_sets, recognitions, stores, supabase_storage
 from tests.recognition_sets import FIRST_ID, make
 from tests.recognitions import DEFAULT_TENANT, SPELLINGS, World, outcomes
 from tests.service import ROOT
@@ -41,7 +43,7 @@ def embedded(tmp_path):
 def supabase(tmp_path, postgresql_server):
     """A project of Supabase, whose storage is the double."""
     with (
-        stores.Supabase().serving() as double,
+        supabase_storage.Double().serving() as double,
         recognitions.world(tmp_path, "supabase", postgresql_server, **double.environment) as made,
     ):
         yield made, double
@@ -104,6 +106,30 @@ def test_a_photo_that_changes_while_it_is_loaded_is_a_reject(embedded, dataset):
         with pytest.raises(layout.Refused, match="photo_changed"):
             parts.transactions("one").load(read)
     assert (embedded.counts(), embedded.objects()) == ({}, {})
+
+
+def test_a_group_is_read_while_another_is_being_stored(embedded, dataset, monkeypatch):
+    """One thread stores: behind what it waits for, the third group would never be read."""
+    for number in range(FIRST_ID, FIRST_ID + 4):  # one object each
+        shutil.copy(dataset.photo(number, "Main"), dataset.photo(number, "Qualifying"))
+    read, put = layout.read, LocalStore.put
+    others_are_read = threading.Semaphore(0)
+    first = threading.Lock()
+
+    def watched(folder):
+        others_are_read.release()
+        return read(folder)
+
+    def waiting(store, key, blocks):
+        if not key.endswith("/owner") and not first.acquire(blocking=False):
+            assert all(others_are_read.acquire(timeout=20) for _ in range(3))
+            others_are_read.release(3)
+        return put(store, key, blocks)
+
+    monkeypatch.setattr(layout, "read", watched)
+    monkeypatch.setattr(LocalStore, "put", waiting)
+    one = {"HEADRACE_RECOGNITIONS_BATCH_SIZE": "1", "HEADRACE_RECOGNITIONS_THREADS": "1"}
+    assert outcomes(embedded.load(dataset, **one)) == {"loaded": 4}
 
 
 def parts_of(made: World, **environment: str):

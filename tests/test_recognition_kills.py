@@ -2,11 +2,11 @@
 
 import random
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import pytest
 
-from tests import recognitions, sizes, stores
+from tests import recognitions, sizes, stores, supabase_storage
 from tests.recognition_sets import Dataset, make
 from tests.recognitions import World
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(sizes.of(5400, 300))]
 COUNT, KILLS = sizes.of(2000, 60), sizes.of(20, 5)
 SMALL = {"HEADRACE_RECOGNITIONS_BATCH_SIZE": str(sizes.of(50, 4))}  # many transactions to kill
 PLACES = [("sqlite", "local"), ("postgresql", "s3")]
-PLACES += [("supabase", "supabase")] if sizes.IS_FULL else []
+PLACES += [("supabase", kind) for kind in (supabase_storage.KINDS if sizes.IS_FULL else ["real"])]
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,9 @@ def worlds(request, tmp_path):
 
 
 def _place(kind: str):
-    if kind == "supabase":
-        return _supabase()
+    if kind in supabase_storage.KINDS:
+        return supabase_storage.environment_of(kind)
     return stores.s3() if kind == "s3" else nullcontext({})
-
-
-@contextmanager
-def _supabase():
-    with stores.Supabase().serving() as double:
-        yield double.environment
 
 
 def test_a_load_that_is_killed_ends_as_an_undisturbed_one(worlds, dataset, record_property):

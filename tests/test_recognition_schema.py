@@ -1,11 +1,14 @@
 """The migration for Supabase makes what is declared, and stands alone."""
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from headrace.recognitions import ddl
+from headrace.recognitions import ddl, status
 from headrace.recognitions.schema import TABLES, Layer
 from tests import servers
 from tests.service import ROOT
@@ -23,6 +26,27 @@ def bare(postgresql_server):
 
 def test_the_migration_is_written_from_the_declaration():
     assert ddl.supabase_migration() in Path(MIGRATION).read_text()
+
+
+@pytest.mark.skipif(not shutil.which("supabase"), reason="NO SUPABASE COMMAND LINE on the PATH")
+def test_the_command_line_of_supabase_applies_it_once(postgresql_server, tmp_path):
+    shutil.copytree(ROOT / "supabase", tmp_path / "supabase")
+    with servers.new_database(postgresql_server) as url:
+        for word in ("Applying migration", "up to date"):
+            done = subprocess.run(
+                ["supabase", "db", "push", "--db-url", url, "--workdir", tmp_path, "--yes"],
+                env={**os.environ, "DO_NOT_TRACK": "1"},
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert done.returncode == 0, done.stderr
+            assert word in done.stdout + done.stderr
+        with psycopg.connect(url) as connection:
+            (version,) = connection.execute(
+                "SELECT version FROM supabase_migrations.schema_migrations"
+            ).fetchone()
+        assert version == MIGRATION.name.partition("_")[0] == status.MIGRATION
 
 
 def test_the_migration_makes_the_declared_tables_in_two_schemas(bare):

@@ -8,13 +8,14 @@ import re
 import shutil
 import signal
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import database, layout, transforms
+from headrace.recognitions import database, layout, photos, transforms
 from tests import documents, recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
 from tests.recognitions import SHAPES, SPELLINGS, outcomes
@@ -538,3 +539,13 @@ def test_a_dataset_is_looked_for_where_the_page_says(tmp_path):
 
 
 WHERE = "Where a dataset is looked for"
+
+
+def test_a_file_takes_no_more_memory_than_it_has_bytes(tmp_path):
+    (tmp_path / "photo").write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    try:
+        assert len(photos.read(tmp_path / "photo", "photo")) == 1000
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()

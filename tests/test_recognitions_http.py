@@ -17,7 +17,14 @@ from typer.testing import CliRunner
 
 from headrace.recognitions import assembly, settings, storing
 from headrace.recognitions.command import app
-from tests import reading, recognition_rows, recognition_sets, service, stores
+from tests import (
+    reading,
+    recognition_rows,
+    recognition_sets,
+    service,
+    stores,
+    supabase_storage,
+)
 from tests import test_keys as keys
 from tests.conftest import on_every_database
 from tests.inside import Inside
@@ -451,8 +458,8 @@ def passing_on(s3, tmp_path_factory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def supabase() -> Iterator[stores.Supabase]:
-    with stores.Supabase().serving() as double:
+def supabase() -> Iterator[supabase_storage.Double]:
+    with supabase_storage.Double().serving() as double:
         yield double
 
 

@@ -9,7 +9,7 @@ import pytest
 from headrace.recognitions import assembly, settings
 from headrace.storage.base import ObjectMissing, StoreRefused, StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognition_sets, stores
+from tests import recognition_sets, stores, supabase_storage
 
 KEY = "exports/tenant/export/1/00000"
 
@@ -79,12 +79,12 @@ def s3_server():
         yield environment
 
 
-@pytest.fixture(params=["local", "s3", "supabase"])
+@pytest.fixture(params=["local", "s3", *supabase_storage.KINDS])
 def store(request, tmp_path):
     """A store of each kind, as the settings choose it."""
-    if request.param == "supabase":
-        with stores.Supabase().serving() as double:
-            yield opened(tmp_path, double.environment)
+    if request.param in supabase_storage.KINDS:
+        with supabase_storage.environment_of(request.param) as environment:
+            yield opened(tmp_path, environment)
     else:
         more = request.getfixturevalue("s3_server") if request.param == "s3" else {}
         yield opened(tmp_path, {"HEADRACE_HOME": str(tmp_path), **more})
@@ -135,17 +135,65 @@ def test_whoever_has_a_signed_link_reads_the_photo_and_its_type(store, tmp_path)
     assert answer.headers["content-type"] == "image/jpeg"
 
 
-def test_a_bucket_or_a_right_that_is_missing_is_told(tmp_path):
-    with stores.Supabase().serving() as double:
-        nowhere = opened(tmp_path, {**double.environment, "HEADRACE_RECOGNITIONS_BUCKET": "other"})
+@pytest.fixture(params=supabase_storage.KINDS)
+def supabase(request):
+    """The environment of who uses Supabase Storage."""
+    with supabase_storage.environment_of(request.param) as environment:
+        yield environment
+
+
+def test_a_bucket_or_a_right_that_is_missing_is_told(supabase, tmp_path):
+    missing = {"HEADRACE_RECOGNITIONS_BUCKET": "there-is-no-such-bucket"}
+    nowhere = opened(tmp_path, {**supabase, **missing})
+    for request in (
+        lambda: nowhere.put("a", [b"x"]),
+        lambda: nowhere.open("a"),
+        lambda: nowhere.size("a"),
+        lambda: list(nowhere.sizes("a")),
+        lambda: list(nowhere.aged("a", 0)),
+    ):
         with pytest.raises(StoreRefused, match="Bucket not found"):
-            nowhere.put("a", [b"x"])
-        with pytest.raises(StoreRefused, match="Bucket not found"):
-            list(nowhere.sizes("a"))
-        stranger = {**double.environment, "SUPABASE_SERVICE_ROLE_KEY": "stale"}
-        for request in (lambda store: store.size("a"), lambda store: store.put("a", [b"x"])):
-            with pytest.raises(StoreRefused):
-                request(opened(tmp_path, stranger))
+            request()
+    stranger = opened(tmp_path, {**supabase, "SUPABASE_SERVICE_ROLE_KEY": "stale"})
+    for request in (
+        lambda: stranger.size("a"),
+        lambda: stranger.put("a", [b"x"]),
+        lambda: stranger.delete("a"),
+        lambda: list(stranger.sizes("a")),
+    ):
+        with pytest.raises(StoreRefused):
+            request()
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [(status, StoreUnavailable) for status in (423, 429, 500, 503, 544)] + [(409, StoreRefused)],
+)
+def test_what_passes_is_told_from_what_does_not(tmp_path, failure, told):
+    with supabase_storage.Double().serving() as double:
+        store = opened(tmp_path, double.environment)
+        double.failing, double.failure = 1, failure
+        with pytest.raises(told):
+            store.put("a", [b"x"])
+        assert store.put("a", [b"x"]) == 1
+
+
+def test_an_object_that_the_bucket_does_not_take_is_told(supabase, tmp_path):
+    store = opened(tmp_path, supabase)
+    with pytest.raises(StoreRefused, match="413"):
+        store.put("a/large", [b"x" * (supabase_storage.MOST_BYTES + 1)])
+    with pytest.raises(StoreRefused, match="Invalid key"):
+        store.put("a/[brackets]", [b"x"])
+    assert dict(store.sizes("a")) == {}
+
+
+def test_a_folder_of_several_pages_is_listed_whole(supabase, tmp_path, monkeypatch):
+    monkeypatch.setattr("headrace.storage.supabase._PAGE", 3)
+    store = opened(tmp_path, supabase)
+    keys = {f"a/{number % 2}/{number}" for number in range(13)}
+    for key in keys:
+        store.put(key, [b"x"])
+    assert {key for key, _ in store.sizes("a")} == keys
 
 
 def test_a_right_that_is_missing_on_s3_is_told(s3_server, tmp_path):

@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from headrace.recognitions import photos
+from headrace.recognitions import files, photos
 from headrace.recognitions.errors import USAGE, Code, Refused, Reject, Stop
 from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import Role
@@ -133,10 +133,10 @@ def shown(path: Path) -> str:
 
 def read(folder: Folder) -> Recognition:
     """What a folder holds. Raises Refused with the first fault."""
-    files = _files(folder)
-    found = photo_paths(folder)
-    menu = _only(folder, files, _MENU, "AM.json")
-    check = _only(folder, files, _CHECK, "correct_dishes.json")
+    held = _files(folder)
+    found = _photo_paths(folder, held)
+    menu = _only(folder, held, _MENU, "AM.json")
+    check = _only(folder, held, _CHECK, "correct_dishes.json")
     chosen = [*(one.path for one in found.values()), menu, check]
     _check_ids(folder, chosen)
     recognized_on, remarks = _date(folder, chosen)
@@ -157,8 +157,11 @@ def read(folder: Folder) -> Recognition:
 
 def photo_paths(folder: Folder) -> dict[Role, Named]:
     """The files of a folder's photos. Raises Refused unless there is one of each."""
-    files = _files(folder)
-    found = {role: _only(folder, files, pattern, role) for role, pattern in _PHOTO.items()}
+    return _photo_paths(folder, _files(folder))
+
+
+def _photo_paths(folder: Folder, held: list[Path]) -> dict[Role, Named]:
+    found = {role: _only(folder, held, pattern, role) for role, pattern in _PHOTO.items()}
     return {role: Named(path, _name(folder, path)) for role, path in found.items()}
 
 
@@ -195,8 +198,8 @@ def _files(folder: Folder) -> list[Path]:
     return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
 
-def _only(folder: Folder, files: list[Path], pattern: re.Pattern[str], what: str) -> Path:
-    found = [path for path in files if pattern.fullmatch(path.name)]
+def _only(folder: Folder, held: list[Path], pattern: re.Pattern[str], what: str) -> Path:
+    found = [path for path in held if pattern.fullmatch(path.name)]
     if not found:
         text = f"expected a file {what!s}, found none"
         raise Refused(folder.name, "", Code.FILE_MISSING, text)
@@ -210,17 +213,17 @@ def _name(folder: Folder, path: Path) -> str:
     return f"{folder.name}/{shown(path.relative_to(folder.path))}"
 
 
-def _check_ids(folder: Folder, files: list[Path]) -> None:
-    for path in files:
+def _check_ids(folder: Folder, held: list[Path]) -> None:
+    for path in held:
         named = _named_id(path.name)
         if named not in (None, folder.recognition_id):
             text = f"expected a file of {folder.recognition_id}, its name says {named}"
             raise Refused(_name(folder, path), "", Code.ID_DIFFERS, text)
 
 
-def _date(folder: Folder, files: list[Path]) -> tuple[date | None, list[Reject]]:
+def _date(folder: Folder, held: list[Path]) -> tuple[date | None, list[Reject]]:
     """The day that the names say; without one there is a remark, and no date is invented."""
-    days = {day for path in files for day in _days(path.name)}
+    days = {day for path in held for day in _days(path.name)}
     if len(days) > 1:
         listed = ", ".join(sorted(map(str, days)))
         raise Refused(folder.name, "", Code.DATES_DIFFER, f"expected one day, found {listed}")
@@ -245,11 +248,7 @@ def _document(folder: Folder, path: Path, decoder: msgspec.json.Decoder[T]) -> t
 
 def read_text(path: Path, name: str, most: int) -> str:
     """A file as text, of so many bytes at most. Raises Refused."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise Refused(name, "", Code.FILE_UNREADABLE, error.strerror or "unreadable") from error
+    data = files.read(path, name, most)
     if len(data) > most:
         raise Refused(name, "", Code.FILE_UNREADABLE, f"expected at most {most:,} bytes")
     try:

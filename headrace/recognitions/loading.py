@@ -1,6 +1,6 @@
 """The road of a dataset on one page: find → look up → read and check → transaction → account.
 
-Recognitions go in groups, and the files of a group are read, checked and stored by many threads.
+Recognitions go in groups. Many threads read and check the files of a group, as many store them.
 Every recognition that was found has exactly one outcome.
 """
 
@@ -75,7 +75,13 @@ Known = dict[int, dict[Role, Stored]]
 
 
 class Loading:
-    """One load of one dataset."""
+    """One load of one dataset.
+
+    It has readers of its own: behind the photos of one group that wait to be stored, the next
+    group would be read only when the store had nothing to do.
+    """
+
+    _readers: ThreadPoolExecutor
 
     def __init__(
         self,
@@ -103,7 +109,10 @@ class Loading:
         """Load the recognitions of these folders, and account for each."""
         self.account.found = len(found)
         groups = self._groups(self._unrepeated(found))
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="group") as pool:
+        with (
+            ThreadPoolExecutor(self._storing.threads, thread_name_prefix="read") as self._readers,
+            ThreadPoolExecutor(AT_ONCE, thread_name_prefix="group") as pool,
+        ):
             running: set[Future[None]] = set()
             try:
                 for group in groups:
@@ -186,7 +195,7 @@ class Loading:
             self._storing.put(stored.key, photo)
 
     def _bring(self, folders: list[Folder]) -> None:
-        read = self._storing.each(_read, folders)
+        read = list(self._readers.map(_read, folders))
         self._load([one for one in read if isinstance(one, Recognition)])
         for one in read:
             if isinstance(one, Reject):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from headrace.recognitions import files
 from headrace.recognitions.errors import Code, Refused
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -57,11 +58,7 @@ def bytes_of(photo: Photo) -> bytes:
 
 def read(path: Path, name: str) -> bytes:
     """The file's bytes. Raises Refused if there are too many, or none can be read."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise Refused(name, "", Code.FILE_UNREADABLE, error.strerror or "unreadable") from error
+    data = files.read(path, name, MOST_BYTES)
     if len(data) > MOST_BYTES:
         text = f"expected at most {MOST_BYTES:,} bytes"
         raise Refused(name, "", Code.PHOTO_TOO_LARGE, text)

@@ -33,6 +33,7 @@ class Storing:
         self, store: Store, threads: int, attempts: int, factor: float, measures: Measures
     ) -> None:
         self.store = store
+        self.threads = threads
         self._attempts = attempts
         self._factor = factor
         self._measures = measures

@@ -128,7 +128,8 @@ def _make_folder(folder: Path) -> None:
     """Make a folder and those above it, each flushed into the one that holds it."""
     if not folder.is_dir():
         _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):  # `exist_ok` looks again, when it may have gone
+            folder.mkdir()
         _flush_folder(folder.parent)
 
 

@@ -1,9 +1,9 @@
 """Objects in a bucket of Supabase Storage, through the few addresses of its HTTP interface.
 
-Operator's note: its own client, storage3, brings pydantic, yarl and pyiceberg for six requests. An
-object is put by one request and is in memory meanwhile: this store is for photos. Nothing is tried
-again here. The key is the project's service role key, which no policy binds. The server says in the
-body what it means by a 400.
+Operator's note: its own client, storage3, brings pydantic, yarl and pyiceberg for seven requests.
+An object is put by one request and is in memory meanwhile: this store is for photos. Nothing is
+tried again here. The key is the project's service role key, which no policy binds. The server says
+in the body what it means by a 400.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,8 @@ CONNECT_SECONDS = 10.0
 CONNECTIONS = 64  # more than threads use them
 _PAGE = 1_000
 _MISSING = 404
-_PASSING = {408, 425, 429, 500, 502, 503, 504, 544}  # 544 is its database's timeout
+# 423 is an object that another request has locked, 544 its database's timeout.
+_PASSING = {408, 423, 425, 429, 500, 502, 503, 504, 544}
 
 
 class SupabaseStore:
@@ -67,19 +68,12 @@ class SupabaseStore:
         """There are no folders that could be empty."""
 
     def size(self, key: str) -> int | None:
-        """By HEAD; a refusal has no body there, so a GET is asked what was meant."""
-        place = f"{self._bucket}/{quote(key)}"
+        """By GET: a HEAD that is refused has no body that would say what is meant."""
+        path = f"/object/info/authenticated/{self._bucket}/{quote(key)}"
         try:
-            answer = self._ask("HEAD", f"/object/authenticated/{place}", key=key)
-        except StoreRefused:
-            try:
-                self._ask("GET", f"/object/info/authenticated/{place}", key=key)
-            except ObjectMissing:
-                return None
-            raise
+            return int(self._ask("GET", path, key=key).json()["size"])
         except ObjectMissing:
             return None
-        return int(answer.headers["Content-Length"])
 
     def signed_url(self, key: str, seconds: int) -> str:
         """Made by the server. Raises ObjectMissing."""
@@ -107,6 +101,8 @@ class SupabaseStore:
             if not page:
                 break
             found += page
+        if not found:  # which is all that is said of a bucket that is not there
+            self._ask("GET", f"/bucket/{self._bucket}")
         return found
 
     def _ask(self, method: str, path: str, key: str = "", **content: Any) -> httpx2.Response:
