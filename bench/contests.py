@@ -115,7 +115,7 @@ def dlt(arena: Arena, data: Dataset, way: str) -> Figure:
     """Its own tables in a schema of their own."""
     with arena.database() as url, tempfile.TemporaryDirectory() as home:
         command = [merging.LOADER, str(merging.order(data, way, url, Path(home)))]
-        environment = databases.environment(url, home)
+        environment = {**databases.environment(url, home), "DLT_DATA_DIR": home}
         figure = _on_database(DLT, data, url, command, environment, str(merging.python()))
         databases.require_rows(url, data.counts, merging.SCHEMA)
         return figure

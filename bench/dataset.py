@@ -67,8 +67,8 @@ def columns(entity: str) -> str:
 
 def pinned(share: float = 1.0) -> Dataset:
     """The dataset with this share of the pinned rows, made if it is not there yet."""
-    counts = {entity: int(rows * share) for entity, rows in WHOLE.items()}
-    found = Dataset(home() / f"rows_{sum(counts.values())}", counts)
+    rows = round(sum(WHOLE.values()) * share)
+    found = Dataset(home() / f"rows_{rows}", mixture(rows))
 
     def make() -> None:
         generate(found)
@@ -76,6 +76,12 @@ def pinned(share: float = 1.0) -> Dataset:
 
     once(found.folder, make)
     return found
+
+
+def mixture(rows: int) -> dict[str, int]:
+    """So many rows by entity, as the pinned ones are mixed."""
+    counts = {entity: count * rows // sum(WHOLE.values()) for entity, count in WHOLE.items()}
+    return {**counts, ENTITIES[-1]: counts[ENTITIES[-1]] + rows - sum(counts.values())}
 
 
 def home() -> Path:

@@ -33,9 +33,9 @@ _TYPES: dict[type, dict[str, Any]] = {
 
 
 def python() -> Path | None:
-    """The interpreter that has dlt, or None."""
-    found = dataset.home() / "dlt" / "bin" / "python"
-    return found if found.exists() else None
+    """The interpreter that has dlt, or None; the Makefile marks what it has installed."""
+    home = dataset.home() / "dlt"
+    return home / "bin" / "python" if (home / ".done").exists() else None
 
 
 def version() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import contests, databases, dataset, measure, ours, page, report
-from bench.dataset import WHOLE, Dataset
+from bench.dataset import Dataset
 from bench.report import FIRST_MILLION, LAST_MILLION, MILLIONS_TARGETS, Figure, Verdict
 from tests import service
 
@@ -38,9 +38,8 @@ def section(rows: int) -> str:
 def made(rows: int) -> list[Dataset]:
     """The parts, two at least; they are kept for the next run."""
     number = max(2, round(rows / MILLION))
-    share = rows / number / sum(WHOLE.values())
-    counts = {entity: int(count * share) for entity, count in WHOLE.items()}
-    folder = dataset.home() / f"parts_of_{sum(counts.values())}"
+    counts = dataset.mixture(rows // number)
+    folder = dataset.home() / f"parts_of_{rows // number}"
     found = [Dataset(folder / str(one), counts) for one in range(1, number + 1)]
     for seed, part in enumerate(found, 1):
         dataset.once(part.folder, lambda part=part, seed=seed: _make(part, seed, found[0]))
@@ -48,10 +47,11 @@ def made(rows: int) -> list[Dataset]:
 
 
 def _make(part: Dataset, seed: int, first: Dataset) -> None:
-    dataset.generate(part, seed)
+    own = Dataset(part.folder, part.counts)  # a dataset remembers its tenant; this one's will go
+    dataset.generate(own, seed)
     if part is first:
         return
-    mine, its = (str(one.tenant).encode() for one in (part, first))
+    mine, its = (str(one.tenant).encode() for one in (own, first))
     for path in sorted(part.folder.glob("*.ndjson")):
         text = path.read_bytes().replace(mine, its)
         for key in NATURAL_KEYS:

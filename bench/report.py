@@ -177,7 +177,7 @@ def _median(figures: list[Figure], role: str, value: Any) -> str:
 
 def by_entity(report: Report) -> Iterable[list[str]]:
     """Rows a second of each entity; what was copied at once is one column."""
-    every = dict.fromkeys(step for figure in report.figures for step in figure.steps)
+    every = dict.fromkeys((*report.counts, *(one for f in report.figures for one in f.steps)))
     steps = [step for step in every if set(step.split("+")) <= report.counts.keys()]
     yield ["", *steps]
     for name in report.names:

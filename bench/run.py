@@ -25,6 +25,9 @@ from tests import servers
 PART = 150 / 700
 TRIAL = 30 / 700
 GENERATED = 1_000_000
+QUICK = (
+    "Made with `--quick`: a tenth of the rows, so what each load costs at least weighs ten times."
+)
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def _compared(size: float, rounds: int) -> Report:
     """Everybody in one run; `size` is a share of the pinned rows."""
     whole, part = dataset.pinned(size), dataset.pinned(size * PART)
     figures: list[Figure] = []
-    notes: list[str] = []
+    notes = [QUICK] if size < 1 else []
     with databases.server() as server, databases.migrated(server) as template:
         arena = Arena(server, template)
         for number in range(rounds):
@@ -65,7 +68,7 @@ def _compared(size: float, rounds: int) -> Report:
 def _dlt(arena: Arena, data: Dataset, trial: Dataset, notes: list[str]) -> list[Figure]:
     """The fastest of its ways on a small part, on the whole of `data`."""
     if merging.python() is None:
-        notes.append("dlt is not installed: `make bench` puts it beside, if a package index has it")
+        notes.append("dlt is not installed: `make bench` does that, if the package index has it.")
         return []
     rates = {way: contests.dlt(arena, trial, way).rate for way in merging.WAYS}
     way = max(rates, key=lambda one: rates[one])
@@ -80,7 +83,7 @@ def _dlt(arena: Arena, data: Dataset, trial: Dataset, notes: list[str]) -> list[
 def _mariadb(data: Dataset, machine: dict[str, str], notes: list[str]) -> list[Figure]:
     with servers.mariadb() as server:
         if server is None:
-            notes.append("no MariaDB was found: set `TEST_MYSQL_URL`")
+            notes.append("No MariaDB was found: set `TEST_MYSQL_URL`.")
             return []
         machine["mariadb"] = databases.mariadb_version(server)
         return contests.both_on_mariadb(server, data)
