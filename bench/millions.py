@@ -23,9 +23,10 @@ NATURAL_KEYS = (b'"sku":"', b'"external_order_id":"')
 def section(rows: int) -> str:
     """Load so many rows and tell about it."""
     with databases.server() as server:
+        busy = report.busy()
         parts = made(rows)
         loaded = list(_loaded(server, parts))
-        machine = report.machine(server)
+        machine = {**report.machine(server), **busy}
     first, last = loaded[0][0], loaded[-1][0]
     rates = {FIRST_MILLION: first.rate, LAST_MILLION: last.rate}
     verdicts = [

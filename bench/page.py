@@ -4,6 +4,7 @@ Each kind of run writes its own section and leaves the other one as it is.
 """
 
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def loads(found: Report) -> str:
             "",
             *_where(found.machine),
             "",
+            *(f"- {note}" for note in found.notes),
+            "",
             _WHAT,
             *_table(report.judged(found.verdicts)),
             "",
@@ -73,8 +76,6 @@ def loads(found: Report) -> str:
             "Rows a second by entity; what was copied at once is one column:",
             "",
             *_table(report.by_entity(found)),
-            "",
-            *(f"- {note}" for note in found.notes),
         )
     )
 
@@ -107,7 +108,7 @@ def _sections(path: Path) -> dict[str, str]:
 
 
 def _where(machine: dict[str, str]) -> Iterable[str]:
-    yield "; ".join(f"{name} {value}" for name, value in machine.items()) + "."
+    yield textwrap.fill("; ".join(f"{name} {value}" for name, value in machine.items()) + ".", 99)
 
 
 def _table(rows: Iterable[list[str]]) -> Iterable[str]:

@@ -129,6 +129,11 @@ def machine(server: str) -> dict[str, str]:
     }
 
 
+def busy() -> dict[str, str]:
+    """How much the machine had to do before the bench began; a figure is worth that much less."""
+    return {"load average before": f"{os.getloadavg()[0]:.1f}"}
+
+
 def plain(report: Report) -> dict[str, Any]:
     """The report as JSON's own types."""
     return {
