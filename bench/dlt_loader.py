@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 LINES_A_PART = 50_000
-#: What dlt reads from the environment; the last one bounds a file, so that two processes have work.
+#: What dlt reads from the environment; files are bounded, so that two processes have work.
 SETTINGS = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "NORMALIZE__WORKERS": "2",
@@ -113,7 +113,6 @@ _CASTS = {"decimal": _decimals, "timestamp": _instants, "json": _documents}
 #: How the lines are read, and the file format in which dlt hands them to PostgreSQL.
 WAYS: dict[str, tuple[Callable[[Path, Table], Any], str]] = {
     "dictionaries, INSERT of many values": (_records, "insert_values"),
-    "dictionaries, CSV by COPY": (_records, "csv"),
     "pyarrow tables, CSV by COPY": (_arrow, "csv"),
     "pyarrow tables, Parquet by ADBC": (_arrow, "parquet"),
 }
