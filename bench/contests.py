@@ -17,6 +17,7 @@ from bench.report import (
     COPY_1,
     COPY_2,
     DLT,
+    DLT_BARE,
     GENERATOR,
     MARIADB,
     MARIADB_TEXTBOOK,
@@ -111,12 +112,13 @@ def textbook(arena: Arena, data: Dataset) -> list[Figure]:
         return [figure]
 
 
-def dlt(arena: Arena, data: Dataset, way: str) -> Figure:
-    """Its own tables in a schema of their own."""
+def dlt(arena: Arena, data: Dataset, way: str, *, indexed: bool = True) -> Figure:
+    """Tables that it makes in a schema of their own, with or without the indexes of ours."""
+    name = DLT if indexed else DLT_BARE
     with arena.database() as url, tempfile.TemporaryDirectory() as home:
-        command = [merging.LOADER, str(merging.order(data, way, url, Path(home)))]
+        command = [merging.LOADER, str(merging.order(data, way, url, Path(home), indexed=indexed))]
         environment = {**databases.environment(url, home), "DLT_DATA_DIR": home}
-        figure = _on_database(DLT, data, url, command, environment, str(merging.python()))
+        figure = _on_database(name, data, url, command, environment, str(merging.python()))
         databases.require_rows(url, data.counts, merging.SCHEMA)
         return figure
 

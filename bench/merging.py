@@ -12,7 +12,18 @@ from typing import Any
 from bench import dataset
 from bench.dataset import Dataset
 from headrace.entities import BY_NAME
-from headrace.schema import Boolean, Field, Integer, JsonObject, Money, Text, Timestamp, Uuid
+from headrace.pipeline import dialects
+from headrace.schema import (
+    Boolean,
+    Entity,
+    Field,
+    Integer,
+    JsonObject,
+    Money,
+    Text,
+    Timestamp,
+    Uuid,
+)
 
 SCHEMA = "dlt"
 LOADER = "bench/dlt_loader.py"
@@ -45,13 +56,15 @@ def version() -> str:
     return found.version
 
 
-def order(data: Dataset, way: str, url: str, home: Path) -> Path:
-    """The file that tells dlt_loader.py what to load, and how."""
+def order(data: Dataset, way: str, url: str, home: Path, *, indexed: bool = True) -> Path:
+    """The file that tells dlt_loader.py what to load, and how; `indexed` as our own tables are."""
+    statements = [one for name in dataset.ENTITIES for one in _indexes(BY_NAME[name])]
     told = {
         "way": way,
         "url": url,
         "home": str(home / "pipelines"),
         "schema": SCHEMA,
+        "indexes": [f"SET search_path TO {SCHEMA}", *statements] if indexed else [],
         "tables": [_table(data, entity) for entity in dataset.ENTITIES],
     }
     path = home / "order.json"
@@ -68,6 +81,16 @@ def _table(data: Dataset, name: str) -> dict[str, Any]:
         "columns": {"tenant_id": tenant, **{one.name: _hint(one) for one in entity.fields}},
         "files": [str(path) for path in data.files(name)],
     }
+
+
+def _indexes(entity: Entity) -> list[str]:
+    """Unique keys, and the other indexes that the project gives this table."""
+    unique = [
+        f"CREATE UNIQUE INDEX ON {entity.name} (tenant_id, {column})"
+        for column in (entity.key, *entity.natural_keys)
+    ]
+    made = dialects.dialect("postgresql", 0).table_statements(entity)
+    return [*unique, *(one for one in made if one.startswith("CREATE INDEX"))]
 
 
 def _hint(field: Field) -> dict[str, Any]:

@@ -121,6 +121,9 @@ def test_dlt_is_told_every_column_and_key(tiny: Dataset, tmp_path: Path):
         assert row.keys() <= table["columns"].keys()
         assert [table["columns"][name]["nullable"] for name in table["key"]] == [False, False]
         assert table["files"]
+        unique = f"CREATE UNIQUE INDEX ON {table['name']} ({', '.join(table['key'])})"
+        assert unique in told["indexes"]
+    assert [one for one in told["indexes"] if "orders_search_idx" in one]
 
 
 def test_dlt_is_no_package_of_ours():
