@@ -117,7 +117,7 @@ def dlt(arena: Arena, data: Dataset, way: str, *, indexed: bool = True) -> Figur
     name = DLT if indexed else DLT_BARE
     with arena.database() as url, tempfile.TemporaryDirectory() as home:
         command = [merging.LOADER, str(merging.order(data, way, url, Path(home), indexed=indexed))]
-        environment = {**databases.environment(url, home), "DLT_DATA_DIR": home}
+        environment = {**databases.environment(url, home), **merging.environment(home)}
         figure = _on_database(name, data, url, command, environment, str(merging.python()))
         databases.require_rows(url, data.counts, merging.SCHEMA)
         return figure

@@ -27,7 +27,6 @@ from pyarrow import json as arrow_json
 LINES_A_PART = 50_000
 #: What dlt reads from the environment; files are bounded, so that two processes have work.
 SETTINGS = {
-    "RUNTIME__DLTHUB_TELEMETRY": "false",
     "NORMALIZE__WORKERS": "2",
     "NORMALIZE__DATA_WRITER__FILE_MAX_ITEMS": str(LINES_A_PART),
     "EXTRACT__DATA_WRITER__FILE_MAX_ITEMS": str(LINES_A_PART),

@@ -72,6 +72,14 @@ def order(data: Dataset, way: str, url: str, home: Path, *, indexed: bool = True
     return path
 
 
+def environment(home: str) -> dict[str, str]:
+    """What dlt reads before it begins: it keeps its things there, and tells nobody about them.
+
+    An id of itself goes to its user's HOME all the same; root has none for it, and gets it in /var.
+    """
+    return {"DLT_DATA_DIR": home, "HOME": home, "RUNTIME__DLTHUB_TELEMETRY": "false"}
+
+
 def _table(data: Dataset, name: str) -> dict[str, Any]:
     entity = BY_NAME[name]
     tenant = {"data_type": "text", "nullable": False}
