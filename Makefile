@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HEADRACE_HOME ?= .headrace
 export PORT ?= 8000
+DLT := $(HEADRACE_HOME)/bench/dlt
 
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
 
 $(VENV)/.runtime: requirements.txt pyproject.toml headrace/pipeline/_scanner.c
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,8 +37,10 @@ lint: $(VENV)/.dev ## Check style and import contracts
 types: $(VENV)/.dev ## Check types (strict on headrace/)
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Measure loads beside \copy and a textbook loader, calls, searches, metrics, exports, policies, recognitions
-	$(BIN)/python -m bench.run
+bench: $(VENV)/.dev $(if $(ROWS),,$(DLT)/.done) ## Measure loads beside other loaders, write docs/benchmarks.md (ROWS=10_000_000: many millions)
+	$(BIN)/python -m bench.run $(if $(ROWS),--rows $(ROWS))
+
+bench-all: bench ## Measure calls, searches, metrics, exports, policies and recognitions too
 	$(BIN)/python -m bench.prices
 	$(BIN)/python -m bench.anomalies
 	$(BIN)/python -m bench.stock
@@ -47,12 +50,19 @@ bench: $(VENV)/.dev ## Measure loads beside \copy and a textbook loader, calls, 
 	$(BIN)/python -m bench.isolation
 	$(BIN)/python -m bench.recognitions
 
+# A competitor, not a dependency: where it cannot be installed the bench says so and goes on.
+$(DLT)/.done: requirements-bench.txt
+	$(PYTHON) -m venv $(DLT) \
+		&& $(DLT)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $< \
+		&& touch $@ || { echo "dlt could not be installed: the bench goes on without it"; rm -rf $(DLT); }
+
 docs: $(VENV)/.runtime ## Write the generated pages of docs/ anew
 	$(BIN)/python scripts/docs.py
 
 lock: ## Write the requirement files anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra service --extra postgresql --extra mysql --extra s3 $(LOCK) -o requirements.txt
 	uv pip compile pyproject.toml --all-extras $(LOCK) -o requirements-dev.txt
+	uv pip compile --group bench $(LOCK) -o requirements-bench.txt
 
 # What fails beside other tests is run once more, alone: a clock that a busy machine outran passes
 # then, and stays in what was printed before; a defect fails again.
@@ -61,4 +71,4 @@ AGAIN := $(BIN)/python -m pytest --last-failed --maxfail 5
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help demo serve test lint types bench docs lock
+.PHONY: help demo serve test lint types bench bench-all docs lock

@@ -4,13 +4,15 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
-from psycopg import sql
+import pymysql
 
 from bench import measure
-from tests import servers
+from tests import servers, templates
 
 SHOWN = ("server_version", "shared_buffers", "fsync", "synchronous_commit", "autovacuum", "jit")
 
@@ -67,14 +69,50 @@ def checkpoint(url: str) -> None:
         connection.execute("CHECKPOINT")
 
 
-def require_rows(url: str, counts: dict[str, int]) -> None:
+def require_rows(url: str, counts: dict[str, int], schema: str = "") -> None:
     """Raises RuntimeError unless the tables have exactly so many rows."""
-    with psycopg.connect(url) as connection:
+    with connected(url) as connection:
         for table, rows in counts.items():
-            count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
-            found = connection.execute(count).fetchone()[0]
+            cursor = connection.cursor()
+            cursor.execute(f"SELECT count(*) FROM {schema}{'.' if schema else ''}{table}")
+            [found] = cursor.fetchone()
             if found != rows:
                 raise RuntimeError(f"{table} has {found} rows, not {rows}")
+
+
+def connected(url: str) -> Any:
+    """A connection of the URL's own driver, whose statements are committed at once."""
+    if url.startswith("mysql:"):
+        return pymysql.connect(**servers.mysql_parts(url), autocommit=True)
+    return psycopg.connect(url, autocommit=True)
+
+
+@contextmanager
+def on_mariadb(server: str) -> Iterator[str]:
+    """The URL of a fresh database of that server with the project's own tables."""
+    with servers.new_database(server) as url, tempfile.TemporaryDirectory() as home:
+        templates.fill(Path(home), {"DATABASE_URL": url}, lambda: migrate(url))
+        yield url
+
+
+def mariadb_version(server: str) -> str:
+    return str(_mariadb_says(server, "SELECT version()"))
+
+
+def mariadb_process(server: str) -> int | None:
+    """The process id of a server of this machine; None if it is elsewhere or does not tell."""
+    folder = Path(_mariadb_says(server, "SELECT @@datadir"))
+    try:
+        return int((folder / _mariadb_says(server, "SELECT @@pid_file")).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _mariadb_says(server: str, query: str) -> str:
+    with connected(server) as connection:
+        cursor = connection.cursor()
+        cursor.execute(query)
+        return str(cursor.fetchone()[0])
 
 
 def wal_position(url: str) -> int:

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,14 +67,34 @@ def columns(entity: str) -> str:
 
 def pinned(share: float = 1.0) -> Dataset:
     """The dataset with this share of the pinned rows, made if it is not there yet."""
-    counts = {entity: int(rows * share) for entity, rows in WHOLE.items()}
-    home = Path(os.environ.get("HEADRACE_HOME", ".headrace")).resolve()
-    found = Dataset(home / "bench" / f"rows_{sum(counts.values())}", counts)
-    if not (found.folder / "complete").exists():
-        shutil.rmtree(found.folder, ignore_errors=True)
-        _make(found)
-        (found.folder / "complete").touch()
+    rows = round(sum(WHOLE.values()) * share)
+    found = Dataset(home() / f"rows_{rows}", mixture(rows))
+
+    def make() -> None:
+        generate(found)
+        _write_copy_texts(found)
+
+    once(found.folder, make)
     return found
+
+
+def mixture(rows: int) -> dict[str, int]:
+    """So many rows by entity, as the pinned ones are mixed."""
+    counts = {entity: count * rows // sum(WHOLE.values()) for entity, count in WHOLE.items()}
+    return {**counts, ENTITIES[-1]: counts[ENTITIES[-1]] + rows - sum(counts.values())}
+
+
+def home() -> Path:
+    """The folder of everything that benchmarks keep."""
+    return Path(os.environ.get("HEADRACE_HOME", ".headrace")).resolve() / "bench"
+
+
+def once(folder: Path, make: Callable[[], None]) -> None:
+    """Fill the folder by `make`, unless that was done to its end before."""
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        make()
+        (folder / "complete").touch()
 
 
 def load_of(path: Path, tenant: UUID, number: int) -> Load:
@@ -85,7 +105,8 @@ def load_of(path: Path, tenant: UUID, number: int) -> Load:
     return Load(entity, tenant, number, lambda: path.open("rb"), digest)
 
 
-def _make(made: Dataset) -> None:
+def generate(made: Dataset, seed: int = 42) -> None:
+    """Write exactly as many lines as the dataset has."""
     sizes = Sizes(
         tenants=1,
         customers=made.counts["customers"],
@@ -95,12 +116,15 @@ def _make(made: Dataset) -> None:
         stock_events_per_product=0,
         price_intervals_per_product=1,
     )
-    settings = Settings(made.folder, sizes, seed=42, chunk_size=LINES_A_FILE)
+    settings = Settings(made.folder, sizes, seed=seed, chunk_size=LINES_A_FILE)
     dataset.generate(settings, Progress(verbose=False))
     for path in made.folder.glob("price_history_*"):
         path.unlink()
     for entity in ENTITIES:
         _cut(made.files(entity), made.counts[entity])
+
+
+def _write_copy_texts(made: Dataset) -> None:
     made.copy_text("orders").parent.mkdir()
     for entity in ENTITIES:
         _write_copy_text(made, BY_NAME[entity])

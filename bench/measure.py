@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -38,10 +39,10 @@ class Finished(NamedTuple):
     usage: Usage
 
 
-def run(command: list[str], environment: dict[str, str]) -> Finished:
+def run(command: list[str], environment: dict[str, str], python: str = sys.executable) -> Finished:
     """Run a Python program of the repository to its end. Raises RuntimeError if it fails."""
     program = subprocess.Popen(
-        [sys.executable, *command],
+        [python, *command],
         cwd=ROOT,
         env=environment,
         text=True,
@@ -50,7 +51,7 @@ def run(command: list[str], environment: dict[str, str]) -> Finished:
     )
     complaints: list[str] = []
     reader = threading.Thread(target=lambda: complaints.append(program.stderr.read()))
-    watcher = Meter(lambda: iter([("program", psutil.Process(program.pid))]))
+    watcher = Meter(lambda: _family(program.pid))
     reader.start()
     with watcher:
         output = program.stdout.read()
@@ -112,6 +113,14 @@ class Meter:
             self._last[process] = (role, cpu, max(peak, known[2]))  # a zombie has no memory
 
 
+def _family(pid: int) -> Iterator[tuple[str, psutil.Process]]:
+    """A program and the processes that it has started."""
+    with suppress(psutil.Error):
+        program = psutil.Process(pid)
+        for process in (program, *program.children(recursive=True)):
+            yield "program", process
+
+
 def service_roles() -> Iterator[tuple[str, psutil.Process]]:
     """The processes of the service that this process has started: `server` and `worker`."""
     for process in psutil.Process().children(recursive=True):
@@ -139,6 +148,23 @@ def database_roles(name: str) -> Roles:
                 yield "database", process
 
     return roles
+
+
+def process_roles(pid: int | None) -> Roles:
+    """One process that is the whole database server, if it is on this machine."""
+
+    def roles() -> Iterator[tuple[str, psutil.Process]]:
+        with suppress(psutil.Error):
+            if pid is not None:
+                yield "database", psutil.Process(pid)
+
+    return roles
+
+
+def resident(role: str) -> float:
+    """What the largest process of a role of our service holds in memory now, in MiB."""
+    held = [process.memory_info().rss for name, process in service_roles() if name == role]
+    return max(held, default=0) / 2**20
 
 
 def together(*all_roles: Roles) -> Roles:

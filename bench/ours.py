@@ -6,13 +6,9 @@ its own statistics within that time.
 """
 
 import os
-import sqlite3
 from collections import defaultdict
-from contextlib import closing
 from datetime import datetime
 from typing import Any, NamedTuple
-
-import psycopg
 
 from bench import measure
 from bench.dataset import Dataset
@@ -20,8 +16,10 @@ from bench.measure import Usage
 from tests.service import Service
 
 WORKERS = 2
+OUTCOMES = ("inserted", "updated", "unchanged")
 _CHUNKS = """
-SELECT u.created_at, c.entity, c.started_at, c.ended_at, c.inserted, c.unchanged, c.state
+SELECT u.created_at, c.entity, c.started_at, c.ended_at, c.state,
+    c.inserted, c.updated, c.unchanged
 FROM uploads u JOIN chunks c ON c.upload_id = u.id
 WHERE u.created_at = (SELECT max(created_at) FROM uploads)"""
 
@@ -50,13 +48,13 @@ def load(service: Service, data: Dataset) -> Loaded:
     opened = chunks[0][0]
     began, ended = {}, {}
     outcomes: dict[str, int] = defaultdict(int)
-    for _, entity, started_at, ended_at, inserted, unchanged, state in chunks:
+    for _, entity, started_at, ended_at, state, *counts in chunks:
         if state != "completed":
             raise RuntimeError(f"a chunk of {entity} ended {state}")
         began[entity] = min(started_at, began.get(entity, started_at))
         ended[entity] = max(ended_at, ended.get(entity, ended_at))
-        outcomes["inserted"] += inserted
-        outcomes["unchanged"] += unchanged
+        for outcome, count in zip(OUTCOMES, counts, strict=True):
+            outcomes[outcome] += count
     steps = {entity: (ended[entity] - began[entity]).total_seconds() for entity in began}
     seconds = (max(ended.values()) - opened).total_seconds()
     return Loaded(seconds, steps, client.usage, dict(outcomes))
@@ -64,13 +62,10 @@ def load(service: Service, data: Dataset) -> Loaded:
 
 def _chunks(service: Service) -> list[tuple[Any, ...]]:
     """The chunks of the latest upload, with times that can be subtracted."""
-    if service.is_postgresql:
-        with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
-            return connection.execute(_CHUNKS).fetchall()
-    with closing(sqlite3.connect(service.home / "headrace.sqlite3")) as connection:
-        return [tuple(map(_timed, row)) for row in connection.execute(_CHUNKS)]
+    return [tuple(map(_timed, row)) for row in service.ask(_CHUNKS)]
 
 
 def _timed(value: Any) -> Any:
+    """SQLite knows no times but texts."""
     is_time = isinstance(value, str) and value[:2] == "20"
     return datetime.fromisoformat(value) if is_time else value

@@ -20,6 +20,7 @@ import django
 from bench.dataset import ENTITIES
 
 BATCH = 1_000
+_ANALYZE = {"postgresql": "ANALYZE", "mysql": "ANALYZE TABLE"}
 
 
 def load(folder: Path) -> dict[str, float]:
@@ -37,7 +38,7 @@ def load(folder: Path) -> dict[str, float]:
                 _load_file(MODELS[entity], path)
             seconds[entity] = time.monotonic() - started
             with connection.cursor() as cursor:
-                cursor.execute(f"ANALYZE {entity}")
+                cursor.execute(f"{_ANALYZE[connection.vendor]} {entity}")
     return seconds
 
 

@@ -312,8 +312,10 @@ def _sources(*folders: str) -> list[Path]:
 
 
 def test_every_direct_dependency_has_its_reason():
-    project = tomllib.loads(documents.read("pyproject.toml"))["project"]
+    declarations = tomllib.loads(documents.read("pyproject.toml"))
+    project, groups = declarations["project"], declarations["dependency-groups"]
     declared = {"The library": project["dependencies"]}
+    declared |= {f"Group `{name}`": of for name, of in groups.items()}
     declared |= {f"Extra `{name}`": of for name, of in project["optional-dependencies"].items()}
     names = {
         title: sorted(re.match(r"[\w.-]+", one)[0] for one in of) for title, of in declared.items()
@@ -394,7 +396,9 @@ def test_no_text_names_a_registry_or_a_place_on_a_machine(text: str):
     assert re.findall(r"(?<![\w.~:/>{}])/(?:work|home|root|tmp|Users|opt|var)/\S*", content) == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
+)
 def test_lock_files_name_no_registry(name: str):
     assert re.findall(r"://\S+|^-\S*-url.*", documents.read(name), re.MULTILINE) == []
 
