@@ -11,7 +11,7 @@ import numpy as np
 from headrace.pipeline import owners
 from headrace.pipeline.dialects.base import Known, Move
 from headrace.pipeline.errors import RejectCode, Retryable
-from headrace.pipeline.report import Outcome, Reject
+from headrace.pipeline.report import Outcome, Reject, without
 from headrace.pipeline.segment import Segment
 from headrace.schema import Levels
 
@@ -59,8 +59,9 @@ class Movements(Segment):
         self._report.rejects += [
             self._refused_with(line, cause, refused[cause]) for line, cause in causes.items()
         ]
-        self._report.add(Outcome.REJECTED, np.array(sorted(causes), np.int64))
-        self._report.add(Outcome.UNCHANGED, np.setdiff1d(echoes, list(causes)))
+        rejected = np.array(sorted(causes), np.int64)
+        self._report.add(Outcome.REJECTED, rejected)
+        self._report.add(Outcome.UNCHANGED, without(np.array(echoes, np.int64), rejected))
 
     def _refuse_conflicts(self, known: list[Known]) -> None:
         """Refuse lines whose event is there already, or comes earlier, and says something else."""
@@ -129,7 +130,7 @@ class Movements(Segment):
         if (moved.written, moved.raised) != (len(self._left), owners_left):
             found = f"{len(self._left)} movements of {owners_left} levels were to be written"
             raise Retryable(f"{found}, {moved.written} of {moved.raised} were")
-        self._report.add(Outcome.INSERTED, np.setdiff1d(self._left, moved.still))
+        self._report.add(Outcome.INSERTED, without(self._left, moved.still))
         self._report.add(Outcome.UNCHANGED, moved.still)
         self._report.mismatches += len(moved.mismatched)
         if self._load.watches_falls:

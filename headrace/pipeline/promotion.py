@@ -14,7 +14,7 @@ from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.load import Load
 from headrace.pipeline.movements import Movements
 from headrace.pipeline.ready import ReadyRows
-from headrace.pipeline.report import Lines, Outcome, SegmentReport
+from headrace.pipeline.report import Lines, Outcome, SegmentReport, among, without
 from headrace.pipeline.segment import Segment
 from headrace.schema import Interval, Promotion
 
@@ -108,7 +108,7 @@ class Rows(Segment):
 
     def _masks(self) -> list[int]:
         """In the order to write them: rows that may end an interval before those that cannot."""
-        masks: list[int] = np.unique(self._rows.index["mask"]).tolist()
+        masks: list[int] = sorted(set(self._rows.index["mask"].tolist()))
         if self._entity.interval is None:
             return masks
         end = 1 << self._entity.field_names.index(self._entity.interval.end)
@@ -117,7 +117,7 @@ class Rows(Segment):
     def _write(self, mask: int) -> Lines:
         """Write the rows of one mask; the lines that made no difference."""
         masks = self._rows.index["mask"]
-        staged = np.intersect1d(self._lines[masks == mask], self._left)
+        staged = among(self._lines[masks == mask], self._left)
         if not len(staged):
             return staged
         written = self._dialect.write(self._connection, self._load, mask)
@@ -126,14 +126,14 @@ class Rows(Segment):
         self._report.add(Outcome.UNCHANGED, written.equal)
         self._days |= written.days
         known = np.concatenate((written.inserted, written.updated, written.equal))
-        return np.setdiff1d(staged, known)
+        return without(staged, known)
 
     def _explain_unwritten(self, rest: Lines, mask: int) -> None:
         if not len(rest):
             return
         equal = self._dialect.equal(self._connection, self._load, mask)
-        self._report.add(Outcome.UNCHANGED, np.intersect1d(rest, equal))
-        others = np.setdiff1d(rest, equal)
+        self._report.add(Outcome.UNCHANGED, among(rest, equal))
+        others = without(rest, equal)
         if self._entity.promotion is Promotion.APPEND:
             self._refuse(
                 RejectCode.EVENT_CONFLICT,

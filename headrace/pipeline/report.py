@@ -17,6 +17,16 @@ _STEP = 1 << 14  # bytes of a page that are unpacked at once
 _ENCODER = msgspec.json.Encoder()
 
 
+def among(lines: Lines, chosen: Lines) -> Lines:
+    """Those of the lines that are chosen. No line stands twice in either."""
+    return lines[np.isin(lines, chosen, assume_unique=True)]
+
+
+def without(lines: Lines, others: Lines) -> Lines:
+    """The lines that are not among the others. No line stands twice in either."""
+    return lines[np.isin(lines, others, assume_unique=True, invert=True)] if len(others) else lines
+
+
 class Outcome(StrEnum):
     """What became of a line; exactly one each. `letter` is its spelling in the compact form."""
 

@@ -9,7 +9,15 @@ from headrace.pipeline.dialects.base import Connection, Dialect
 from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.load import Load
 from headrace.pipeline.ready import ReadyRows
-from headrace.pipeline.report import Fault, Lines, Outcome, Parked, Reject, SegmentReport
+from headrace.pipeline.report import (
+    Fault,
+    Lines,
+    Outcome,
+    Parked,
+    Reject,
+    SegmentReport,
+    without,
+)
 
 
 class Segment:
@@ -88,7 +96,7 @@ class Segment:
         """Take lines out of staging whose outcome is known elsewhere."""
         if len(lines):
             self._dialect.drop(self._connection, self._entity, lines)
-            self._left = np.setdiff1d(self._left, lines)
+            self._left = without(self._left, lines)
 
     def _offset(self, line: int) -> int:
         at = np.searchsorted(self._lines, line)

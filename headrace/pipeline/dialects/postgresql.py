@@ -53,7 +53,7 @@ from headrace.pipeline.dialects.trips import Row, Statement, trip
 from headrace.pipeline.errors import DataRefused, HeadraceError, Race, Retryable, TookTooLong
 from headrace.pipeline.load import Load
 from headrace.pipeline.ready import ReadyRows
-from headrace.pipeline.report import NO_LINES, Fall, Lines
+from headrace.pipeline.report import NO_LINES, Fall, Lines, without
 from headrace.schema import Entity, Field, Promotion, Reference
 
 MANY_BYTES = 1 << 18
@@ -208,7 +208,7 @@ class PostgreSQL(Tables, Moving):
         merge = partial(self._merge, connection, postgresql_writing.merged, load, mask)
         if self._is_wary:
             all_lines = f"SELECT line FROM {self._staging(load.entity)} WHERE mask = %(mask)s"
-            others = np.setdiff1d(_packed(connection, load, all_lines, mask), equal)
+            others = without(_packed(connection, load, all_lines, mask), equal)
             return found.plus(merge(chosen=others))
         stored = np.concatenate((equal, differing))
         found = found.plus(self._insert(connection, load, given | {"stored": stored.tolist()}))
