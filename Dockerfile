@@ -5,8 +5,16 @@ ARG PYTHON=3.11.14-slim-bookworm
 FROM python:${PYTHON} AS packages
 WORKDIR /packages
 RUN python -m venv /venv
+# The compiler stays behind in this stage; what it makes of the native scanner goes on.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY requirements.txt ./
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY headrace ./headrace
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 FROM python:${PYTHON}
 # psql is what the documented `manage.py dbshell` starts. Not pinned: Debian removes a build when the
@@ -22,6 +30,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data headrace 
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY . .
+COPY --from=packages /packages/headrace/pipeline/_scanner.*.so ./headrace/pipeline/
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e .
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -69,9 +69,9 @@ def on_postgresql(
 
 
 def ours_on_sqlite(data: Dataset) -> list[Figure]:
-    """The embedded default: one file, one worker at a time."""
+    """The embedded default: one worker."""
     with tempfile.TemporaryDirectory() as home, service.running(Path(home)) as server:
-        ours.prepare(server, data)
+        ours.prepare(server, data, workers=1)
         return [_ours(server, SQLITE, data, {"inserted": data.rows}, _nobody)]
 
 

@@ -33,10 +33,10 @@ class Loaded(NamedTuple):
     outcomes: dict[str, int]
 
 
-def prepare(service: Service, data: Dataset) -> None:
+def prepare(service: Service, data: Dataset, workers: int = WORKERS) -> None:
     """Restart the service with its workers and make the tenant known."""
     service.stop()
-    service.start(workers=WORKERS)
+    service.start(workers=workers)
     service.manage("load_tenants", "--file", data.folder / "tenants.csv")
 
 

@@ -107,7 +107,8 @@ class Image:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "app"
-        for path in context():
+        made = [path.relative_to(ROOT) for path in ROOT.glob("headrace/pipeline/_scanner.*.so")]
+        for path in (*context(), *made):
             target = self.folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, target)

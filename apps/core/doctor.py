@@ -17,6 +17,7 @@ import headrace
 from apps.core import backlog, isolation, mariadb, partitions, readiness, roles
 from apps.core.findings import Finding, budget
 from apps.core.redis_buckets import RedisBuckets
+from headrace.pipeline import scanning
 
 log = logging.getLogger(__name__)
 OLDEST_POSTGRESQL = 150_000
@@ -34,7 +35,7 @@ class Diagnosis(NamedTuple):
 
 def examine() -> Diagnosis:
     """Look at everything; what needs the database only where it answers."""
-    findings = [_versions(), _environment(), _demo_keys(), _metrics(), *_folders()]
+    findings = [_versions(), _scanner(), _environment(), _demo_keys(), _metrics(), *_folders()]
     findings += readiness.of_settings()
     findings += [_broker(), _call_limits(), database := _database()]
     if database.is_well:
@@ -46,6 +47,11 @@ def examine() -> Diagnosis:
 def _versions() -> Finding:
     found = f"Headrace {headrace.__version__}, Python {platform.python_version()}"
     return Finding("versions", True, f"{found}, Django {django.__version__}")
+
+
+def _scanner() -> Finding:
+    missing = "none: pass A takes five times as long; install Headrace again where a C compiler is"
+    return Finding("scanner", True, "native" if scanning.native is not None else missing)
 
 
 def _environment() -> Finding:

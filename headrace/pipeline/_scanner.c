@@ -1,9 +1,9 @@
 /* The fast path of the checker in C: clean records to rows that are ready to stage.
  *
- * It knows what json_records.py, csv_records.py and clean.py call clean, or less, and must pass
- * nothing that they would not pass as the same row: whatever it does not understand at once, from
- * an escape to rubbish, is given to a function in Python. It refuses nothing itself. scanning.py
- * says what goes in and what comes out, and does the same without this module.
+ * It must pass nothing that the inspector would not pass as the same row: whatever it does not
+ * understand at once, from an exponent to rubbish, is given to a function in Python. It refuses
+ * nothing itself. scanning.py says what goes in and what comes out, and does the same without this
+ * module.
  *
  * A record is a bytes object, and so has a NUL behind it: no function here passes one by.
  */

@@ -122,7 +122,8 @@ ORDER BY s.line;
 
 -- matched
 SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
-       string_agg(int8send(line), '') FILTER (WHERE differs)
+       string_agg(int8send(line), '') FILTER (WHERE differs),
+       (SELECT count(*) FROM orders_staging WHERE mask = %(mask)s)
 FROM (
     SELECT s.line, (t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at) AS differs
     FROM orders_staging s
@@ -132,7 +133,8 @@ FROM (
 
 -- matched by index
 SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
-       string_agg(int8send(line), '') FILTER (WHERE differs)
+       string_agg(int8send(line), '') FILTER (WHERE differs),
+       (SELECT count(*) FROM orders_staging WHERE mask = %(mask)s)
 FROM (
     SELECT s.line, (t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at) AS differs
     FROM orders_staging s

@@ -203,15 +203,17 @@ class PostgreSQL(Tables, Moving):
         given = parameters(load, mask)
         by_index = self._is_large(connection, load.entity.name)
         matched = postgresql_lookups.matched(SPELLING, load.entity, mask, by_index=by_index)
-        equal, differing = map(_lines, _look(connection, matched, given))
+        *stored, staged = _look(connection, matched, given)
+        equal, differing = map(_lines, stored)
         found = Written(equal=equal)
         merge = partial(self._merge, connection, postgresql_writing.merged, load, mask)
         if self._is_wary:
             all_lines = f"SELECT line FROM {self._staging(load.entity)} WHERE mask = %(mask)s"
             others = without(_packed(connection, load, all_lines, mask), equal)
             return found.plus(merge(chosen=others))
-        stored = np.concatenate((equal, differing))
-        found = found.plus(self._insert(connection, load, given | {"stored": stored.tolist()}))
+        if len(equal) + len(differing) < staged:
+            known = np.concatenate((equal, differing)).tolist()
+            found = found.plus(self._insert(connection, load, given | {"stored": known}))
         return found.plus(merge(chosen=differing)) if len(differing) else found
 
     def _insert(self, connection: Connection, load: Load, given: dict[str, Any]) -> Written:
