@@ -51,7 +51,7 @@ def _versions() -> Finding:
 
 def _scanner() -> Finding:
     missing = "none: pass A takes five times as long; install Headrace again where a C compiler is"
-    return Finding("scanner", True, "native" if scanning.native is not None else missing)
+    return Finding("scanner", True, "native" if scanning.is_native() else missing)
 
 
 def _environment() -> Finding:

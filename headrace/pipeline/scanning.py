@@ -63,6 +63,11 @@ class Scan(Protocol):
         """
 
 
+def is_native() -> bool:
+    """Whether the native scanner is there."""
+    return native is not None
+
+
 def scan_of(load: Load, names: Sequence[str] = (), delimiter: str = "") -> Scan:
     """How the records of a load are scanned: JSON, or cells of the columns of these `names`."""
     if native is None or load.name_event is not None or len(names) > MOST_COLUMNS:
