@@ -8,11 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+import httpx2
 import psycopg
 import pytest
 
@@ -88,6 +91,18 @@ def test_the_demo_lands_every_line_and_the_second_time_finds_them_unchanged(tmp_
     assert f":{port}\n" in second.stdout
 
 
+def wait_until_ready(url: str, serving: subprocess.Popen) -> None:
+    """The client asks for some seconds only; on a busy machine a start takes longer."""
+    end = time.monotonic() + 150
+    while time.monotonic() < end:
+        assert serving.poll() is None
+        with suppress(httpx2.TransportError):
+            if httpx2.get(f"{url}/health/ready").status_code == 200:
+                return
+        time.sleep(0.2)
+    raise AssertionError("the server was not ready within 150 s")
+
+
 def test_serve_works_on_postgresql_from_an_empty_database_to_accounted_rows(
     tmp_path: Path, database_url: str
 ):
@@ -125,6 +140,7 @@ def test_serve_works_on_postgresql_from_an_empty_database_to_accounted_rows(
         )
     try:
         url = f"http://localhost:{port}"
+        wait_until_ready(url, serving)
         run("bulk_ingest.py", "--data-dir", data, "--api-url", url, "--wait-for-completion")
     finally:
         serving.send_signal(signal.SIGTERM)
