@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import Error, connection
-from django.db.models import Q
 from django.db.models.functions import Now
 
 from apps.core import jobs, metrics, objects
@@ -17,16 +16,15 @@ from apps.core.dialect import current
 from apps.core.isolation import tenant_transaction
 from apps.core.jobs import GiveBack, Lease
 from apps.core.models import JobState
-from apps.ingestions import accounts, measures, notices
-from apps.ingestions.models import BROKEN, ENDED, Chunk, ChunkState, ErrorPolicy, Segment, Upload
+from apps.ingestions import accounts, measures, notices, older_files
+from apps.ingestions.models import Chunk, ChunkState, ErrorPolicy, Segment, Upload
 from apps.tenants.models import MissingParent, NegativeLevels, Tenant
 from apps.webhooks import outbox
 from headrace.entities import BY_NAME
-from headrace.pipeline import older, owners
+from headrace.pipeline import owners
 from headrace.pipeline.dialects.base import Dialect
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.load import Load, Policy
-from headrace.pipeline.older import Keys, Mask
 from headrace.pipeline.report import Outcome, SegmentReport
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
@@ -63,7 +61,7 @@ def load_of(chunk: Chunk) -> Load:
         delimiter=chunk.delimiter,
         zone=ZoneInfo(tenant.time_zone),
         parks=_parks(chunk.upload) and not chunk.event_key,
-        older=partial(_older, chunk),
+        older=partial(older_files.may_bring, chunk),
         max_bytes=settings.HEADRACE_MAX_UNPACKED_BYTES,
         policy=_policy(chunk.upload),
         may_be_negative=may_be_negative,
@@ -106,24 +104,6 @@ def _open(chunk: Chunk) -> BinaryIO:
         return objects.store().open(chunk.source)
     except ObjectMissing:
         raise Permanent(FailureCode.SOURCE_LOST, "the stored file is not there") from None
-
-
-def _older(chunk: Chunk, keys: Keys) -> Mask:
-    """Of which segment keys an older file may still bring rows: one that is unfinished, resumable
-    or has parked lines, whose keys nobody keeps.
-    """
-    found = Chunk.objects.filter(
-        tenant_id=chunk.tenant_id, entity=chunk.entity, number__lt=chunk.number
-    )
-    resumable = Q(state__in=BROKEN) & ~Q(source="")
-    at_work = found.filter(~Q(state__in=ENDED) | resumable | Q(parked__gt=0))
-    known = at_work.values_list("pk", "is_planned", "parked")
-    if any(parked or not is_planned for _, is_planned, parked in known):
-        return older.anything(keys)
-    pending = Segment.objects.filter(chunk__in=[pk for pk, _, _ in known], report=None)
-    kept = list(pending.values_list("digests", flat=True))
-    digests = [bytes(one) for one in kept if one is not None]
-    return (older.among(digests) if len(digests) == len(kept) else older.anything)(keys)
 
 
 @contextmanager

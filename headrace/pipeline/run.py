@@ -108,7 +108,7 @@ def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list
     bounds = _planned(load, dialect, verified.rows) if recorded is None else recorded
     segments = scratch.scatter(verified.rows, bounds, folder)
     if recorded is None:
-        digests = [segment.digests() for segment in segments]
+        digests = [segment.digests(load.entity) for segment in segments]
         ledger.record_plan(verified, bounds, digests)
     if load.policy.whole:
         _check_size(load.policy, verified.rows)

@@ -22,6 +22,7 @@ from headrace.pipeline.load import Load
 from headrace.pipeline.ready import INDEX, NO_ROWS, Index, ReadyRows
 from headrace.pipeline.scanning import Scanned
 from headrace.pipeline.ties import GROUPED, Ties
+from headrace.schema import Entity
 
 BLOCK_ROWS = 100_000
 SAMPLE_ROWS = 200_000
@@ -82,10 +83,10 @@ class RowFile:
             return NO_ROWS
         return ReadyRows(np.fromfile(self._index, INDEX), self._rows.read_bytes())
 
-    def digests(self) -> bytes | None:
+    def digests(self, entity: Entity) -> bytes | None:
         """What older.py keeps of the segment keys; meant for the files of segments."""
         index = np.fromfile(self._index, INDEX) if self.count else NO_ROWS.index
-        return older.pack(index)
+        return older.pack(index, entity)
 
     def blocks(self) -> Iterator[ReadyRows]:
         """The rows, some 100,000 at a time, fewer of long ones."""

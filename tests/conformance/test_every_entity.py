@@ -184,6 +184,18 @@ def test_an_equal_row_that_does_not_renew_is_not_written(
     assert land(entity, late, number=2).outcome_by_line() == ["updated"]
 
 
+@REPLACING
+def test_a_file_whose_lowest_key_fills_the_first_segments_lands(
+    entity: Entity, database: road.Database, land, parents
+):
+    """The first segment of such a plan is empty."""
+    parents(entity, 1, 2, 3)
+    lowest = example(entity, 1)
+    database.dialect.segment_rows = 10
+    ledger = land(entity, *[lowest] * 25, example(entity, 2), example(entity, 3))
+    assert ledger.outcome_by_line() == ["superseded"] * 24 + ["inserted"] * 3
+
+
 @BY_ENTITY
 def test_records_with_different_fields_mix_in_one_file(
     entity: Entity, database: road.Database, land, parents
