@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from apps.catalog.models import MODELS
 from apps.core import idempotency, jobs, worker
 from apps.core.isolation import tenant_reading
 from apps.core.models import Job
-from apps.ingestions import accounts, ledger, parking, processing
+from apps.ingestions import accounts, ledger, older_files, parking, processing, retention
 from apps.ingestions.models import Chunk, ParkedLine
 from apps.tenants import keys
 from apps.tenants.models import Tenant
@@ -294,6 +295,86 @@ def an_equal_file_comes_while_an_older_one_is_at_work() -> dict:
         "names": sorted({name for name, _ in found.values()}),
         "written by": [numbers.index(found[buyer][1]) for buyer in buyers],
     }
+
+
+def an_older_file_parks_its_lines_between_two_looks() -> list[str]:
+    """The newer has listed the files at work when the older parks all; then its customer comes."""
+    shop, ids, buyer = Shop(), [str(uuid4()) for _ in range(5)], str(uuid4())
+    placed = {"total_amount": 1, "order_date": "2024-01-01T00:00:00Z"}
+    same = [{"order_id": id_, "external_order_id": id_, **placed} for id_ in ids]
+    shop.send("orders.ndjson", same)
+    work_off()
+    late = {"total_amount": 2, "customer_id": buyer}
+    shop.send("orders.ndjson", [record | late for record in same])
+    older, main = claim(), threading.main_thread()
+    is_planned, may_land, has_parked = threading.Event(), threading.Event(), threading.Event()
+
+    def land(original: Callable, given: tuple) -> None:
+        if threading.current_thread() is not main:
+            is_planned.set()
+            may_land.wait(60)
+        original(*given)
+
+    def pending(original: Callable, given: tuple) -> Any:
+        may_land.set()
+        assert has_parked.wait(60)
+        return original(*given)
+
+    def park() -> None:
+        worker.execute(older)
+        has_parked.set()
+
+    with wrapped(run, "_land_segment", land):
+        thread = aside(park)
+        assert is_planned.wait(60)
+        shop.send("orders.ndjson", same)
+        with wrapped(older_files, "_pending", pending):
+            worker.execute(claim())
+        thread.join()
+    shop.send("customers.ndjson", [{"customer_id": buyer}])
+    work_off()
+    return amounts()
+
+
+def amounts() -> list[str]:
+    with tenant_reading(Chunk.objects.order_by("number")[0].tenant_id):
+        return [str(row.total_amount) for row in MODELS["orders"].objects.all()]
+
+
+def a_broken_file_is_resumed_whose_details_are_gone() -> dict:
+    """It was planned and has landed in part; what retention leaves of it may come as a whole."""
+    shop, buyers = Shop(), [str(uuid4()) for _ in range(2 * SEGMENT)]
+    same = [{"customer_id": buyer, "name": "as it was"} for buyer in buyers]
+    shop.send("customers.ndjson", same)
+    work_off()
+    token = shop.call("POST", "")["upload_token"]
+    late = [record | {"name": "late"} for record in same]
+    shop.send("customers.ndjson", [*late, {"customer_id": "bad"}], token)
+
+    def rest(original: Callable, given: tuple) -> None:
+        shop.call("POST", f"{token}/cancel/")
+        original(*given)
+
+    with wrapped(ledger.ChunkLedger, "rest", rest):
+        worker.execute(claim())
+    chunk = Chunk.objects.order_by("-number")[0]
+    Chunk.objects.filter(pk=chunk.pk).update(settled_at="2020-01-01T00:00:00Z")
+    while retention.drop_details(claim_of_nothing()):
+        pass
+    chunk.refresh_from_db()
+    are_gone = chunk.details_dropped_at is not None and bool(chunk.source)
+    shop.send("customers.ndjson", same)
+    work_off()
+    shop.call("POST", f"{token}/resume/")
+    work_off()
+    with tenant_reading(chunk.tenant_id):
+        names = set(MODELS["customers"].objects.values_list("name", flat=True))
+    return {"are gone": are_gone, "names": sorted(names)}
+
+
+def claim_of_nothing() -> Any:
+    """What retention asks of its claim: that it still holds."""
+    return SimpleNamespace(fence=lambda: None)
 
 
 def troubles_wait_longer_and_longer() -> list:

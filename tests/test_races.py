@@ -59,6 +59,19 @@ def test_equal_rows_are_renewed_only_where_an_older_file_at_work_may_have_their_
     }
 
 
+def test_lines_that_an_older_file_parks_while_ours_looks_do_not_win(database):
+    if "DATABASE_URL" not in database.service.environment:
+        pytest.skip("one writer at a time: nobody parks while ours looks")
+    assert set(database.do("an_older_file_parks_its_lines_between_two_looks")) == {"1.0000"}
+
+
+def test_a_broken_file_that_is_resumed_without_its_details_does_not_win(database):
+    assert database.do("a_broken_file_is_resumed_whose_details_are_gone") == {
+        "are gone": True,
+        "names": ["as it was"],
+    }
+
+
 def test_errors_that_pass_are_tried_again_after_ever_longer_waits(database):
     waits = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
     assert database.do("troubles_wait_longer_and_longer", HEADRACE_LEASE_SECONDS="60") == [
