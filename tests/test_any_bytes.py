@@ -15,7 +15,7 @@ from headrace.pipeline import scratch, verify
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.formats import base
 from headrace.pipeline.formats.ndjson import NdJson
-from headrace.pipeline.ready import Row
+from headrace.pipeline.ready import Row, ready_rows
 from headrace.pipeline.validate import Checker
 from tests import records, road
 from tests.test_checker import Paths, mutated
@@ -150,11 +150,11 @@ def test_segments_of_long_rows_have_fewer_of_them(tmp_path: Path, monkeypatch: p
     rows = scratch.RowFile(tmp_path, "rows")
     keys = sorted(str(uuid4()) for _ in range(100))
     for at, key in enumerate(keys, 1):
-        rows.append([at], [0], [Row(key + "\t" + "x" * 960, 1, key)])
+        rows.append_ready(ready_rows([at], [0], [Row(key + "\t" + "x" * 960, 1, key)]))
     bounds = scratch.plan(rows, 50_000)
     files = scratch.scatter(rows, bounds, tmp_path)
     kept = [file.read() for file in files]
     assert len(bounds) == -(-rows.bytes // 10_000) == 11
     assert [line for part in kept for line in part.index["line"]] == list(range(1, 101))
-    assert max(sum(map(len, segment.rows)) for segment in kept) < 2 * 10_000
-    assert all(len(block) < 2 * 10_000 for _, block in rows.blocks())
+    assert max(len(segment.text) for segment in kept) < 2 * 10_000
+    assert all(len(block.text) < 2 * 10_000 for block in rows.blocks())

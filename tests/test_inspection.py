@@ -23,7 +23,7 @@ def checked(entity: str, *lines: bytes, zone: ZoneInfo = UTC) -> Checked:
     """What a load says of these lines; the sum of rows, rejects and blanks is theirs."""
     checker = Checker(road.load_of(entity, b"", zone=zone), NdJson())
     found = checker.check(base.Batch(1, 0, list(lines), len(lines[0])))
-    assert len(found.rows) + len(found.rejects) + len(found.blanks) == len(lines)
+    assert len(found.scanned.rows) + len(found.rejects) + len(found.blanks) == len(lines)
     return found
 
 
@@ -141,8 +141,8 @@ UNSOUND = [
 
 def read_time(text: str, zone: ZoneInfo = UTC) -> str:
     line = with_value("customers", "created_at", json.dumps(text).encode())
-    (row,) = checked("customers", line, zone=zone).rows
-    return row.text.split("\t")[-1].removesuffix("Z").replace("T", " ")
+    (row,) = checked("customers", line, zone=zone).scanned.rows.rows
+    return row.decode().split("\t")[-1].removesuffix("Z").replace("T", " ")
 
 
 @pytest.mark.parametrize("text", SOUND)
@@ -255,7 +255,7 @@ def test_unknown_keys_are_kept_out_and_counted_in_a_form_that_every_database_kee
     members = [b'"who":1', b'"who":2', b'"\\ud800":1', b'"\\u0000":1', b'"%s":1' % (b"k" * 5000)]
     lines = [records.line(CUSTOMER).replace(b"{", b"{" + member + b",", 1) for member in members]
     found = checker.check(base.Batch(1, 0, lines, len(lines[0])))
-    assert (len(found.rows), found.rejects) == (5, [])
+    assert (len(found.scanned.rows), found.rejects) == (5, [])
     assert sorted(checker.unknown_keys.values()) == [1, 1, 1, 2]
     for key in checker.unknown_keys:
         assert "\x00" not in key.encode().decode()
@@ -305,7 +305,8 @@ def test_a_reject_says_line_and_offset_of_its_own_line():
         (4, offsets[3]),
         (6, offsets[5]),
     ]
-    assert list(zip(found.lines, found.offsets, strict=True)) == [(1, 0), (5, offsets[4])]
+    sound = found.scanned.rows.index[["line", "offset"]].tolist()
+    assert sound == [(1, 0), (5, offsets[4])]
     assert found.blanks == [3]
 
 
