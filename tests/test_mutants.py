@@ -129,7 +129,8 @@ STAGING_SHARED = Patch(
     POSTGRESQL,
     """
         with cursor_of(connection) as cursor:
-            cursor.execute(f"{TRANSACTION}{self._staging_table(entity)};{_emptied(entity)}")
+            begun = f"{TRANSACTION}{OF_MANY_ROWS}"
+            cursor.execute(f"{begun}{self._staging_table(entity)};{_emptied(entity)}")
 """,
     """
         with cursor_of(connection) as cursor:

@@ -70,6 +70,8 @@ SET LOCAL TimeZone = 'UTC';
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '10min';
 SET LOCAL synchronous_commit = on;
+"""
+OF_MANY_ROWS = """
 SET LOCAL work_mem = '64MB';
 SET LOCAL jit = off;
 """
@@ -134,7 +136,8 @@ class PostgreSQL(Tables, Moving):
 
     def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         with cursor_of(connection) as cursor:
-            cursor.execute(f"{TRANSACTION}{self._staging_table(entity)};{_emptied(entity)}")
+            begun = f"{TRANSACTION}{OF_MANY_ROWS}"
+            cursor.execute(f"{begun}{self._staging_table(entity)};{_emptied(entity)}")
             self._fill(cursor, entity, rows)
             # A few, thought to be hundreds, would be joined by reading all that the tenant has.
             if len(rows) < MANY_ROWS or entity.promotion is not Promotion.UPSERT:
@@ -159,8 +162,8 @@ class PostgreSQL(Tables, Moving):
 
     def taken(self, connection: Connection, load: Load, field: str) -> list[Taken]:
         by_index = self._is_large(connection, load.entity.name)
-        statement = postgresql_lookups.taken(SPELLING, load.entity, field, by_index=by_index)
-        rows = _all(connection, load, statement)
+        taken = postgresql_lookups.taken if by_index else statements.taken
+        rows = _all(connection, load, taken(SPELLING, load.entity, field))
         return [Taken(line, value, str(holder)) for line, value, holder in rows]
 
     def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
@@ -367,8 +370,7 @@ class PostgreSQL(Tables, Moving):
             by_index = self._unresolved(entity, reference, by_index=True)
             found[f"unresolved {reference.field} by index"] = by_index
         for field in entity.natural_keys:
-            by_index = postgresql_lookups.taken(SPELLING, entity, field, by_index=True)
-            found[f"taken {field} by index"] = by_index
+            found[f"taken {field} by index"] = postgresql_lookups.taken(SPELLING, entity, field)
         return found
 
     def _moving(self, entity: Entity) -> dict[str, str]:

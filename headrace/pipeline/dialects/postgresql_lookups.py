@@ -41,13 +41,13 @@ JOIN {rows} s ON s.{field} = missing.{field}
 ORDER BY s.line"""
 
 
-def taken(spelling: Spelling, entity: Entity, field: str, *, by_index: bool) -> str:
+def taken(spelling: Spelling, entity: Entity, field: str) -> str:
     """Staged lines whose natural key is stored under another id."""
     holder = f"t.{TENANT} = {spelling.tenant} AND t.{field} = s.{field}"
     return f"""
 SELECT s.line, s.{field}, t.{entity.key}
 FROM {statements.staging(spelling, entity)} s
-{_met(entity.name, "t", entity.key, holder, by_index)}
+{_met(entity.name, "t", entity.key, holder, by_index=True)}
 WHERE t.{entity.key} <> s.{entity.key}
 ORDER BY s.line"""
 
@@ -64,7 +64,7 @@ SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
 FROM (
     SELECT s.line, {spelling.differ(names, "t", "s")} AS differs
     FROM {statements.staging(spelling, entity)} s
-    {_met(entity.name, "t", ", t.".join(names) or entity.key, key, by_index)}
+    {_met(entity.name, "t", ", t.".join(names) or entity.key, key, by_index=by_index)}
     WHERE s.mask = {spelling.mask}
 ) found"""
 
@@ -88,12 +88,12 @@ def days(spelling: Spelling, entity: Entity, parents: Parents, written: str) -> 
         key = f"p.{TENANT} = {spelling.tenant} AND p.{parents.keys[parent]} = w.{days.parent}"
         found = f"""SELECT p.{days.moment} AS moment
              FROM (SELECT DISTINCT {days.parent} FROM ({written}) w ORDER BY {days.parent}) w
-             {_met(parent, "p", days.moment, key, parents.by_index)}"""
+             {_met(parent, "p", days.moment, key, by_index=parents.by_index)}"""
     return f"""ARRAY(SELECT DISTINCT CAST(CAST(moment AT TIME ZONE 'UTC' AS date) AS text)
              FROM ({found}) dated)"""
 
 
-def _met(table: str, alias: str, columns: str, condition: str, by_index: bool) -> str:
+def _met(table: str, alias: str, columns: str, condition: str, *, by_index: bool) -> str:
     """The rows of a table that fulfil a condition on those before it."""
     if not by_index:
         return f"JOIN {table} {alias} ON {condition}"

@@ -30,10 +30,12 @@ def inserted(spelling: Spelling, entity: Entity, mask: int, parents: Parents) ->
     """
     rows = _values(spelling, entity, mask, NOT_STORED)
     told = [postgresql_lookups.line(spelling)]
-    if entity.days:
-        told.append(f"t.{entity.days.decided_by}")
-    found = [INSERTED, *_days(spelling, entity, parents, "written")]
-    return _told(rows, told, found)
+    if entity.days is None:
+        return _told(rows, told, [INSERTED])
+    decided_by = entity.days.decided_by
+    written = f"SELECT {decided_by} FROM written"
+    days = postgresql_lookups.days(spelling, entity, parents, written)
+    return _told(rows, [*told, f"t.{decided_by}"], [INSERTED, days])
 
 
 def merged(spelling: Spelling, entity: Entity, mask: int, parents: Parents) -> str:
@@ -76,14 +78,8 @@ def _merged_told(
     before_and_after = f"""SELECT {decided_by} FROM written
              UNION ALL SELECT former FROM written WHERE NOT is_new"""
     has_moved = f"bool_or(NOT is_new AND former <> {decided_by})"
-    return told, [BOTH, *_days(spelling, entity, parents, before_and_after), has_moved]
-
-
-def _days(spelling: Spelling, entity: Entity, parents: Parents, written: str) -> list[str]:
-    if entity.days is None:
-        return []
-    source = f"SELECT {entity.days.decided_by} FROM written" if written == "written" else written
-    return [postgresql_lookups.days(spelling, entity, parents, source)]
+    days = postgresql_lookups.days(spelling, entity, parents, before_and_after)
+    return told, [BOTH, days, has_moved]
 
 
 def _told(rows: str, told: list[str], found: list[str]) -> str:
