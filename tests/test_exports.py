@@ -121,6 +121,18 @@ def test_what_cannot_be_exported_is_said_before_anything_is_made(asked, told, ex
     assert len(exporter.merchant.request("GET", exporter.base).json()["data"]) == before
 
 
+@pytest.mark.parametrize("body", [b"\n", b" ", b"null", b"{", b"[]"])
+@pytest.mark.parametrize("resource", ["reports/export", "reports/takeouts"])
+def test_what_is_no_object_is_no_request_without_options(resource, body, exporter):
+    answer = exporter.merchant.request(
+        "POST",
+        f"/tenants/{exporter.merchant.tenant}/{resource}",
+        content=body,
+        headers={"Content-Type": "application/json"},
+    )
+    assert code(answer) == (400, "invalid_request")
+
+
 def test_the_same_key_makes_one_export(exporter):
     headers = {"Idempotency-Key": uuid4().hex}
     first = exporter.order(format=CSV, headers=headers)

@@ -129,7 +129,7 @@ STAGING_SHARED = Patch(
     POSTGRESQL,
     """
         with cursor_of(connection) as cursor:
-            begun = f"{TRANSACTION}{OF_MANY_ROWS}"
+            begun = f"{TRANSACTION}{LARGE}{OF_MANY_ROWS if len(rows) >= MANY_ROWS else ''}"
             cursor.execute(f"{begun}{self._staging_table(entity)};{_emptied(entity)}")
 """,
     """

@@ -14,11 +14,12 @@ def customers(lines: int) -> bytes:
 
 
 @pytest.mark.parametrize("partitions", [0, 8])
+@pytest.mark.parametrize("rows", [4_000, 20_000])
 def test_the_first_large_file_of_a_tenant_who_came_after_the_last_analyze(
-    postgresql_server, tmp_path, partitions
+    postgresql_server, tmp_path, rows, partitions
 ):
     with road.postgresql_database(postgresql_server, partitions) as database:
-        database.dialect.segment_rows = 20_000
+        database.dialect.segment_rows = rows
         started = time.monotonic()
         land(database, tmp_path, "customers", customers(20_000))
         alone = time.monotonic() - started

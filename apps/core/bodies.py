@@ -38,7 +38,7 @@ def options(request: HttpRequest, shape: type[Serializer]) -> dict[str, Any]:
     """The checked JSON object of a body; an empty one has no options. Raises Problem."""
     body = read(request, MOST_OPTIONS)
     try:
-        found = json.loads(body, parse_constant=_refuse) if body.strip() else {}
+        found = json.loads(body, parse_constant=_refuse) if body else {}
     except ValueError:
         raise Problem("invalid_request", "Send a JSON object.") from None
     return checked(found, shape)

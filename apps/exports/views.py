@@ -192,7 +192,7 @@ def _streamed(request: Request, tenant: UUID, wanted: asked.Asked) -> StreamingH
 def _object(request: HttpRequest) -> Mapping[str, Any]:
     """The JSON object of a request's body, numbers as they are spelled. Raises Problem."""
     body = bodies.read(request, MOST_BYTES)
-    if not body.strip():
+    if not body:
         return {}
     try:
         return inspection.read_object(inspection.decoded(body))

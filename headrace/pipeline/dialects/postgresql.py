@@ -8,6 +8,8 @@ Operator's notes:
 - Nothing here is prepared: a plan that was made for a large segment would serve small calls too.
   Those have `few_rows`.
 - Rows are sorted in memory, and statements are not compiled: that takes longer than to run them.
+- Many rows are never joined row by row. A tenant who came after the last ANALYZE is thought to have
+  no rows, and each that he has would be held against each staged one.
 - Text that COPY reads must be what the session's settings expect: the time zone is set to UTC
   with the other settings of a transaction.
 """
@@ -71,10 +73,11 @@ SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '10min';
 SET LOCAL synchronous_commit = on;
 """
-OF_MANY_ROWS = """
+LARGE = """
 SET LOCAL work_mem = '64MB';
 SET LOCAL jit = off;
 """
+OF_MANY_ROWS = "SET LOCAL enable_nestloop = off;"
 _DAYS_OF_TENANT = "hashtextextended('days ' || %(tenant)s, 0)"
 _KEEP_DAYS = f"SELECT pg_advisory_xact_lock_shared({_DAYS_OF_TENANT})"
 _MOVE_DAYS = f"SELECT pg_advisory_xact_lock({_DAYS_OF_TENANT})"
@@ -136,7 +139,7 @@ class PostgreSQL(Tables, Moving):
 
     def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         with cursor_of(connection) as cursor:
-            begun = f"{TRANSACTION}{OF_MANY_ROWS}"
+            begun = f"{TRANSACTION}{LARGE}{OF_MANY_ROWS if len(rows) >= MANY_ROWS else ''}"
             cursor.execute(f"{begun}{self._staging_table(entity)};{_emptied(entity)}")
             self._fill(cursor, entity, rows)
             # A few, thought to be hundreds, would be joined by reading all that the tenant has.
@@ -316,7 +319,7 @@ class PostgreSQL(Tables, Moving):
                 copy.write(block)
 
     def _analyze(self, cursor: psycopg.Cursor[Any], entity: Entity) -> None:
-        cursor.execute(f"ANALYZE {self._staging(entity)} ({entity.key})")
+        cursor.execute(f"ANALYZE {self._staging(entity)} (mask, {entity.key})")
 
     def refresh_statistics(self, connection: Connection, entity: Entity) -> None:
         """Only an owner may ANALYZE; `headrace_analyze` does it for others, if it is due."""
