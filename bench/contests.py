@@ -17,7 +17,6 @@ from bench.report import (
     COPY_1,
     COPY_2,
     DLT,
-    DLT_BARE,
     GENERATOR,
     MARIADB,
     MARIADB_TEXTBOOK,
@@ -112,9 +111,8 @@ def textbook(arena: Arena, data: Dataset) -> list[Figure]:
         return [figure]
 
 
-def dlt(arena: Arena, data: Dataset, way: str, *, indexed: bool = True) -> Figure:
+def dlt(arena: Arena, data: Dataset, way: str, name: str = DLT, *, indexed: bool = True) -> Figure:
     """Tables that it makes in a schema of their own, with or without the indexes of ours."""
-    name = DLT if indexed else DLT_BARE
     with arena.database() as url, tempfile.TemporaryDirectory() as home:
         command = [merging.LOADER, str(merging.order(data, way, url, Path(home), indexed=indexed))]
         environment = {**databases.environment(url, home), **merging.environment(home)}

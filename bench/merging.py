@@ -27,8 +27,9 @@ from headrace.schema import (
 
 SCHEMA = "dlt"
 LOADER = "bench/dlt_loader.py"
+RECORDS = "dictionaries, INSERT of many values"
 WAYS = (
-    "dictionaries, INSERT of many values",
+    RECORDS,
     "pyarrow tables, CSV by COPY",
     "pyarrow tables, Parquet by ADBC",
 )

@@ -48,7 +48,8 @@ What the others do not do:
   indexes of ours while the clock stood; "no indexes" is what dlt makes by itself, which a search or
   a second merge would pay for. It merges (strategy "upsert") on the same keys, with declared types,
   two processes that normalize and its parallel load, in that of its ways which was the fastest on a
-  small part in this run. Its tables are empty at first, so that it misses no statistics; those of
+  small part in this run. "Merge of records" is the way of its guides: a resource yields
+  dictionaries. Its tables are empty at first, so that it misses no statistics; those of
   its staging tables are the server's own business. It opens connections for each file, and what a
   very short one used is not seen: the processor time of its database is too low.
 """

@@ -73,12 +73,13 @@ def _dlt(arena: Arena, data: Dataset, trial: Dataset, notes: list[str]) -> list[
     rates = {way: contests.dlt(arena, trial, way).rate for way in merging.WAYS}
     way = max(rates, key=lambda one: rates[one])
     found = contests.dlt(arena, data, way)
-    bare = contests.dlt(arena, data, way, indexed=False)
+    records = contests.dlt(arena, data, merging.RECORDS, report.DLT_RECORDS)
+    bare = contests.dlt(arena, data, way, report.DLT_BARE, indexed=False)
     tried = ", ".join(f"{one} {rate:,.0f} rows/s" for one, rate in rates.items())
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in found.steps.items())
     notes.append(f"dlt {merging.version()} on {trial.rows:,} rows: {tried}.")
     notes.append(f"dlt on {data.rows:,} rows by {way}: {steps}.")
-    return [found, bare]
+    return [found, records, bare]
 
 
 def _mariadb(data: Dataset, machine: dict[str, str], notes: list[str]) -> list[Figure]:

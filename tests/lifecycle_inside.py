@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db.models.functions import Now
 
+from apps.audit import services as audit
 from apps.core import interventions, jobs, limits, objects
 from apps.core.jobs import Claims
 from apps.core.models import Job
@@ -95,6 +97,18 @@ def scratch() -> list[Any]:
     left = [folder.parent.is_dir() for folder in folders.values()]
     shutil.rmtree(settings.HEADRACE_HOME / "scratch")
     return [proof["before"]["scratch_folders"], proof["after"]["scratch_folders"], left]
+
+
+def beside_a_neighbour() -> list[Any]:
+    """An erasure beside a neighbour with a job that waits, and an order for its own log that is
+    newer than all: how it ends, and the neighbour's job.
+    """
+    leaver, neighbour = _tenant(), _tenant("Neighbour")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    Job.objects.filter(tenant_id=neighbour).update(run_after=tomorrow)
+    audit.allow_erasure(neighbour, tomorrow)
+    proof = _erased(leaver)
+    return [proof["status"], [job.state for job in Job.objects.filter(tenant_id=neighbour)]]
 
 
 def resisting_scratch() -> list[Any]:

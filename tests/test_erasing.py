@@ -47,6 +47,10 @@ def test_scratch_of_its_jobs_goes_and_that_of_others_stays(sqlite):
     assert sqlite.do("scratch", **AT_ONCE) == [1, 0, [False, True]]
 
 
+def test_a_neighbours_job_goes_on_and_its_order_frees_nothing(database):
+    assert database.do("beside_a_neighbour", **AT_ONCE) == ["done", ["queued"]]
+
+
 def test_a_scratch_folder_that_cannot_be_removed_is_named_and_tried_again(sqlite):
     assert sqlite.do("resisting_scratch", HEADRACE_CLAIM_SECONDS="0", **AT_ONCE) == [
         "running",

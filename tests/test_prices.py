@@ -274,6 +274,39 @@ def test_what_is_not_the_callers_is_as_absent_as_what_never_was(shop, stranger, 
     assert prices.events(stranger) == 0
 
 
+def test_one_product_id_of_two_tenants_has_two_prices_and_two_histories(running_service):
+    shops = [add_shop(running_service) for _ in range(3)]
+    item, shared = str(uuid4()), {"sku": "shared", "name": "Tea"}
+    for place, one in enumerate(shops, 1):
+        row = {"product_id": item, "price": f"{place}00", **shared}
+        assert one.load("products.ndjson", ndjson(row))["outcomes"]["inserted"] == 1
+    first, middle, last = shops
+    for one in (first, last):  # its only interval is yet to come; the others have none
+        row = {"id": str(uuid4()), "product_id": item, "price": "7"}
+        one.load("price_history.ndjson", ndjson({**row, "effective_from": "2100-01-01T00:00:00Z"}))
+    for place, one in enumerate(shops, 1):
+        assert told(send(one, item, {"new_price": place * 100 + 1}))["old_price"] == place * 100
+    ends = [[end and end.year for _, _, end in intervals(one, item)] for one in shops]
+    assert ends == [[2100, None], [None], [2100, None]]
+    assert told(send(middle, item, {"new_price": 202}))["old_price"] == 201
+    assert [price_of(one, item) for one in shops] == [101, 202, 301]
+    prices.assert_sound(middle, item)
+
+
+def test_a_call_is_as_new_as_its_own_tenants_files(running_service):
+    shops = [add_shop(running_service) for _ in range(3)]
+    goods = [add_products(one)[0] for one in shops]
+    for busy in (shops[0], shops[2]):
+        for _ in range(3):
+            add_products(busy)
+    first, middle, last = zip(shops, goods, strict=True)
+    for one, item in (middle, first, last):
+        assert send(one, item, {"new_price": 101}).status_code == 201
+        newer = {"product_id": item, "sku": item[:13], "name": "Tea", "price": "102"}
+        assert one.load("products.ndjson", ndjson(newer))["outcomes"]["updated"] == 1
+        assert price_of(one, item) == 102
+
+
 def test_the_old_price_is_ours_and_a_callers_is_kept_beside_it(shop):
     [item] = add_products(shop)
     found = told(send(shop, item, {"new_price": 103, "old_price": 99.5}))
