@@ -1,9 +1,10 @@
 """Does the suite see every predicate that keeps tenants apart? `python -m tests.mutation_run`.
 
-Takes one such predicate at a time out of a copy of the repository, and runs the tests of who sees
-what against the copy, on SQLite, where no policy stands behind a predicate; if they pass, those of
-the part that it was taken from. What then passes has survived: a gap of the tests, or a predicate
-behind which another one stands. By hand: each costs a run or two, and `--only` picks some.
+Takes one such predicate at a time out of a copy of the repository, and runs against the copy, on
+SQLite, where no policy stands behind a predicate, the tests of the part that it was taken from; if
+they pass, those of who sees what over the whole surface. What then passes has survived: a gap of
+the tests, or a predicate behind which another one stands. By hand: each costs a run or two, and
+`--only` picks some.
 """
 
 import argparse
@@ -15,12 +16,13 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.service import ROOT
 
-TESTS = ("tests/test_matrix.py", "tests/test_tenants_http.py")
+OVER_ALL = ("tests/test_matrix.py", "tests/test_tenants_http.py")
 #: The tests of a part, by the beginning of its paths; the first that fits counts.
 OWN_TESTS = {
     "apps/analytics/": "test_prices test_price_sensing test_anomalies",
@@ -47,6 +49,7 @@ COMPARED = re.compile(
     r"(?P<value>%s|%\(tenant\)s|\{spelling\.tenant\}|\{self\._tenant\})"
 )
 ELSEWHERE = ("migrations", "postgresql", "mysql", "mariadb")  #: what SQLite never runs
+ON_SQLITE = "not postgresql and not mariadb and not redis"
 SECONDS = 1_200
 
 
@@ -114,25 +117,34 @@ def _comparisons(path: str, source: str) -> Iterator[Cut]:
         yield Cut(path, line, found.start(), found.end(), instead, found[0])
 
 
-def failing_without(cut: Cut | None, original: Path) -> str | None:
+def failing_without(cut: Cut, original: Path) -> str | None:
     """The test that fails in a copy without the predicate; None where it survives."""
-    with tempfile.TemporaryDirectory(prefix="headrace-mutant-") as folder:
-        root = Path(folder)
-        _copy(original, root)
-        if cut is None:
-            return _failing(root, TESTS)
+    with _copied(original) as root:
         cut.apply(root)
-        return _failing(root, TESTS) or _failing(root, own_tests(cut))
+        return _failing(root, own_tests(cut)) or _failing(root, OVER_ALL)
 
 
-def own_tests(cut: Cut) -> list[str]:
+def failing_anyway(tests: Iterable[str], original: Path) -> str | None:
+    """The test that fails in a copy with all predicates in their places."""
+    with _copied(original) as root:
+        return _failing(root, tests)
+
+
+@contextmanager
+def _copied(original: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="headrace-mutant-") as folder:
+        _copy(original, Path(folder))
+        yield Path(folder)
+
+
+def own_tests(cut: Cut) -> tuple[str, ...]:
     """The tests of the part that a predicate is of, which need not know of tenants."""
     names = next(own for start, own in OWN_TESTS.items() if cut.path.startswith(start)).split()
-    return [f"tests/{name}" if name == "conformance" else f"tests/{name}.py" for name in names]
+    return tuple(f"tests/{name}" if name == "conformance" else f"tests/{name}.py" for name in names)
 
 
 def _failing(root: Path, tests: Iterable[str]) -> str | None:
-    chosen = ("-k", "sqlite", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider")
+    chosen = ("-k", ON_SQLITE, "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider")
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *tests, *chosen, f"--basetemp={root / 'tmp'}"],
@@ -171,10 +183,11 @@ def main() -> None:
 
 
 def _run(chosen: list[Cut], original: Path, jobs: int) -> None:
-    if (broken := failing_without(None, original)) is not None:
-        raise SystemExit(f"with all predicates in their places: {broken}")
     survived = 0
     with ThreadPoolExecutor(jobs) as pool:
+        used = {OVER_ALL, *map(own_tests, chosen)}
+        for broken in filter(None, pool.map(failing_anyway, used, [original] * len(used))):
+            raise SystemExit(f"with all predicates in their places: {broken}")
         verdicts = pool.map(failing_without, chosen, [original] * len(chosen))
         for cut, failed in zip(chosen, verdicts, strict=True):
             survived += failed is None

@@ -123,7 +123,8 @@ ORDER BY s.line;
 -- matched
 SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
        string_agg(int8send(line), '') FILTER (WHERE differs),
-       (SELECT count(*) FROM orders_staging WHERE mask = %(mask)s)
+       (SELECT string_agg(int8send(line), '')
+        FROM orders_staging WHERE mask = %(mask)s)
 FROM (
     SELECT s.line, (t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at) AS differs
     FROM orders_staging s
@@ -134,7 +135,8 @@ FROM (
 -- matched by index
 SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
        string_agg(int8send(line), '') FILTER (WHERE differs),
-       (SELECT count(*) FROM orders_staging WHERE mask = %(mask)s)
+       (SELECT string_agg(int8send(line), '')
+        FROM orders_staging WHERE mask = %(mask)s)
 FROM (
     SELECT s.line, (t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) IS DISTINCT FROM (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at) AS differs
     FROM orders_staging s
@@ -143,17 +145,11 @@ FROM (
 ) found;
 
 -- insert
-WITH written AS (
 INSERT INTO orders AS t (tenant_id, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at, source_sequence)
 SELECT CAST(%(tenant)s AS uuid), s.order_id, s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at, CAST(%(sequence)s AS bigint) + s.line
 FROM orders_staging s
 LEFT JOIN unnest(CAST(%(stored)s AS bigint[])) stored ON stored = s.line
-WHERE stored IS NULL AND s.mask = %(mask)s
-RETURNING t.source_sequence - CAST(%(sequence)s AS bigint) AS line, t.order_date)
-SELECT string_agg(int8send(line), ''),
-       ARRAY(SELECT DISTINCT CAST(CAST(moment AT TIME ZONE 'UTC' AS date) AS text)
-             FROM (SELECT order_date AS moment FROM (SELECT order_date FROM written) w) dated)
-FROM written;
+WHERE stored IS NULL AND s.mask = %(mask)s;
 
 -- merge
 WITH written AS (
@@ -175,6 +171,12 @@ SELECT string_agg(int8send(line), '') FILTER (WHERE is_new),
              UNION ALL SELECT former FROM written WHERE NOT is_new) w) dated),
        bool_or(NOT is_new AND former <> order_date)
 FROM written;
+
+-- days of inserted
+SELECT ARRAY(SELECT DISTINCT CAST(CAST(moment AT TIME ZONE 'UTC' AS date) AS text)
+             FROM (SELECT order_date AS moment FROM (SELECT s.order_date FROM orders_staging s
+LEFT JOIN unnest(CAST(%(stored)s AS bigint[])) stored ON stored = s.line
+WHERE stored IS NULL AND s.mask = %(mask)s) w) dated);
 
 -- mark days
 INSERT INTO dirty_days (tenant_id, day) SELECT CAST(%(tenant)s AS uuid), unnest(CAST(%(days)s AS date[]));

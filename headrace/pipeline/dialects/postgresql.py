@@ -209,24 +209,32 @@ class PostgreSQL(Tables, Moving):
         given = parameters(load, mask)
         by_index = self._is_large(connection, load.entity.name)
         matched = postgresql_lookups.matched(SPELLING, load.entity, mask, by_index=by_index)
-        *stored, staged = _look(connection, matched, given)
-        equal, differing = map(_lines, stored)
+        equal, differing, staged = map(_lines, _look(connection, matched, given))
         found = Written(equal=equal)
         merge = partial(self._merge, connection, postgresql_writing.merged, load, mask)
         if self._is_wary:
-            all_lines = f"SELECT line FROM {self._staging(load.entity)} WHERE mask = %(mask)s"
-            others = without(_packed(connection, load, all_lines, mask), equal)
-            return found.plus(merge(chosen=others))
-        if len(equal) + len(differing) < staged:
-            known = np.concatenate((equal, differing)).tolist()
-            found = found.plus(self._insert(connection, load, given | {"stored": known}))
+            return found.plus(merge(chosen=without(staged, equal)))
+        stored = np.concatenate((equal, differing))
+        if len(new := without(staged, stored)):
+            found = found.plus(
+                self._insert(connection, load, new, given | {"stored": stored.tolist()})
+            )
         return found.plus(merge(chosen=differing)) if len(differing) else found
 
-    def _insert(self, connection: Connection, load: Load, given: dict[str, Any]) -> Written:
-        parents = self._parents_of(connection, load.entity)
-        statement = postgresql_writing.inserted(SPELLING, load.entity, given["mask"], parents)
-        lines, *days = _look(connection, statement, given)
-        return Written(_lines(lines), NO_LINES, frozenset(*days))
+    def _insert(
+        self, connection: Connection, load: Load, new: Lines, given: dict[str, Any]
+    ) -> Written:
+        """Raises Race if not all of them were written: somebody's trigger may leave rows out."""
+        entity = load.entity
+        with cursor_of(connection) as cursor:
+            cursor.execute(postgresql_writing.inserted(SPELLING, entity, given["mask"]), given)
+            if cursor.rowcount != len(new):
+                raise Race(f"{cursor.rowcount} rows were inserted of {len(new)}")
+        if entity.days is None:
+            return Written(new)
+        parents = self._parents_of(connection, entity)
+        statement = postgresql_writing.inserted_days(SPELLING, entity, parents)
+        return Written(new, NO_LINES, frozenset(*_look(connection, statement, given)))
 
     def _merge(
         self,
@@ -359,11 +367,15 @@ class PostgreSQL(Tables, Moving):
                 "matched by index": postgresql_lookups.matched(
                     SPELLING, entity, mask, by_index=True
                 ),
-                "insert": postgresql_writing.inserted(SPELLING, entity, mask, large),
+                "insert": postgresql_writing.inserted(SPELLING, entity, mask),
                 "merge": postgresql_writing.merged(SPELLING, entity, mask, large),
             }
         if entity.days:
-            found["mark days"] = postgresql_writing.marked(SPELLING, entity)
+            inserted_days = postgresql_writing.inserted_days(SPELLING, entity, large)
+            found |= {
+                "days of inserted": inserted_days,
+                "mark days": postgresql_writing.marked(SPELLING, entity),
+            }
         return found | _afterwards(entity, mask)
 
     def _checks(self, entity: Entity) -> dict[str, str]:

@@ -53,14 +53,15 @@ ORDER BY s.line"""
 
 
 def matched(spelling: Spelling, entity: Entity, mask: int, *, by_index: bool) -> str:
-    """The lines of a mask whose key is stored, packed: of equal rows, and of those that differ; and
-    how many lines the mask has."""
+    """The lines of a mask, packed: of rows that equal stored ones, of those that differ from them,
+    and all."""
     names = statements.values(entity, statements.present(entity, mask))
     key = f"t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}"
     return f"""
 SELECT string_agg(int8send(line), '') FILTER (WHERE NOT differs),
        string_agg(int8send(line), '') FILTER (WHERE differs),
-       (SELECT count(*) FROM {statements.staging(spelling, entity)} WHERE mask = {spelling.mask})
+       (SELECT string_agg(int8send(line), '')
+        FROM {statements.staging(spelling, entity)} WHERE mask = {spelling.mask})
 FROM (
     SELECT s.line, {spelling.differ(names, "t", "s")} AS differs
     FROM {statements.staging(spelling, entity)} s
