@@ -10,7 +10,7 @@ from tests import reading, road, servers, service
 
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 PARTITIONED = "postgresql-partitioned"  # the other shape of the same dialect's tables
-ROW_BY_ROW = "postgresql-row-by-row"  # also by triggers, and all tables are large
+ROW_BY_ROW = "postgresql-row-by-row"  # also by triggers; tables are large, rows thought new
 #: Where HTTP is what is tested: a third database would take its time and find nothing.
 HTTP_DIALECTS = ("sqlite", "postgresql")
 #: For tests of the running service whose SQL differs from database to database.

@@ -184,7 +184,7 @@ def test_no_label_names_a_tenant(running_service, merchant):
     text = running_service.request("GET", "/metrics").text
     assert str(merchant.tenant) not in text
     labels = {name for _, pairs in scrape(running_service) for name, _ in pairs}
-    assert labels <= {"entity", "outcome", "kind", "state", "reason", "le"}
+    assert labels <= {"entity", "outcome", "kind", "state", "reason", "result", "le"}
 
 
 def test_counters_outlive_the_processes_that_counted_and_files_do_not_pile_up(tmp_path):

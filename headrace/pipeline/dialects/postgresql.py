@@ -15,7 +15,7 @@ Operator's notes:
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
 from functools import cached_property, partial
 from typing import Any
@@ -44,6 +44,7 @@ from headrace.pipeline.dialects.base import (
 from headrace.pipeline.dialects.moving import Moving
 from headrace.pipeline.dialects.postgresql_lookups import Parents
 from headrace.pipeline.dialects.postgresql_parents import PARAMETER
+from headrace.pipeline.dialects.postgresql_series import Series
 from headrace.pipeline.dialects.postgresql_tables import (
     REWRITTEN,
     Tables,
@@ -104,6 +105,8 @@ class PostgreSQL(Tables, Moving):
     unbind_statement = ""
     unbind_early_statement = "SET LOCAL app.tenant_id = ''"
     collation = ""
+
+    new_so_far = Series()
 
     _spelling = SPELLING
     _is_wary = False
@@ -206,28 +209,41 @@ class PostgreSQL(Tables, Moving):
         return self._upsert(connection, load, mask)
 
     def _upsert(self, connection: Connection, load: Load, mask: int) -> Written:
-        given = parameters(load, mask)
-        by_index = self._is_large(connection, load.entity.name)
-        matched = postgresql_lookups.matched(SPELLING, load.entity, mask, by_index=by_index)
-        equal, differing, staged = map(_lines, _look(connection, matched, given))
+        """Where the last segment had no stored row, this one is hoped to have none either: to look
+        costs a tenth of the time, in a large table a fifth."""
+        series = load.tenant, load.entity.name
+        if series in self.new_so_far and not self._is_wary:
+            with suppress(errors.UniqueViolation), connection.transaction():
+                return self._insert(connection, load, mask, self._staged(connection, load, mask))
+        equal, differing, staged = self._matched(connection, load, mask)
+        stored = np.concatenate((equal, differing))
+        self.new_so_far.note(series, is_new=not len(stored))
         found = Written(equal=equal)
         merge = partial(self._merge, connection, postgresql_writing.merged, load, mask)
         if self._is_wary:
             return found.plus(merge(chosen=without(staged, equal)))
-        stored = np.concatenate((equal, differing))
         if len(new := without(staged, stored)):
-            found = found.plus(
-                self._insert(connection, load, new, given | {"stored": stored.tolist()})
-            )
+            found = found.plus(self._insert(connection, load, mask, new, stored))
         return found.plus(merge(chosen=differing)) if len(differing) else found
 
+    def _matched(self, connection: Connection, load: Load, mask: int) -> tuple[Lines, Lines, Lines]:
+        """Lines of rows that equal stored ones, of those that differ from them, and all."""
+        by_index = self._is_large(connection, load.entity.name)
+        matched = postgresql_lookups.matched(SPELLING, load.entity, mask, by_index=by_index)
+        equal, differing, staged = _look(connection, matched, parameters(load, mask))
+        return _lines(equal), _lines(differing), _lines(staged)
+
+    def _staged(self, connection: Connection, load: Load, mask: int) -> Lines:
+        statement = f"SELECT line FROM {self._staging(load.entity)} WHERE mask = %(mask)s"
+        return _packed(connection, load, statement, mask)
+
     def _insert(
-        self, connection: Connection, load: Load, new: Lines, given: dict[str, Any]
+        self, connection: Connection, load: Load, mask: int, new: Lines, stored: Lines = NO_LINES
     ) -> Written:
         """Raises Race if not all of them were written: somebody's trigger may leave rows out."""
-        entity = load.entity
+        entity, given = load.entity, parameters(load, mask) | {"stored": stored.tolist()}
         with cursor_of(connection) as cursor:
-            cursor.execute(postgresql_writing.inserted(SPELLING, entity, given["mask"]), given)
+            cursor.execute(postgresql_writing.inserted(SPELLING, entity, mask), given)
             if cursor.rowcount != len(new):
                 raise Race(f"{cursor.rowcount} rows were inserted of {len(new)}")
         if entity.days is None:
