@@ -5,8 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from headrace.pipeline.verify import verify
 from tests import road
 from tests.road import land, ndjson
+from tests.shop import order_item
 
 
 def customers(lines: int) -> bytes:
@@ -31,3 +33,26 @@ def test_the_first_large_file_of_a_tenant_who_came_after_the_last_analyze(
         took = time.monotonic() - started
         print(f"20,000 lines in {alone:.1f} s, then 80,000 of another tenant in {took:.1f} s")
         assert took < 5 + 12 * alone
+
+
+def test_mariadb_looks_each_row_up_by_its_key_however_few_the_table_seems_to_have(
+    mariadb_server, tmp_path
+):
+    """Or a load that begins beside another one, in an empty table, reads all that is written
+    meanwhile for each of its rows."""
+    keys = {"absent": "PRIMARY", "equal": "PRIMARY", "lock": "PRIMARY"}
+    keys |= {"unresolved order_id": "PRIMARY", "unresolved product_id": "PRIMARY"}
+    rows = [order_item(str(uuid4()), str(uuid4())) for _ in range(10_000)]
+    with road.new_database("mariadb", mariadb_server, tmp_path / "-") as database:
+        load = road.load_of("order_items", ndjson(*rows))
+        staged = verify(load, tmp_path, lambda _: None).rows.read()
+        told = database.dialect.golden_statements(load.entity)
+        with database.transaction() as connection:
+            database.dialect.stage(connection, load.entity, staged)
+            cursor = connection.cursor()
+            found = {}
+            for name in keys:
+                given = {"tenant": load.tenant.hex, "sequence": load.sequence, "mask": 63}
+                cursor.execute(f"EXPLAIN {told[name]}", given)
+                found[name] = cursor.fetchall()[-1][5]
+    assert found == keys

@@ -37,7 +37,7 @@ LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE price_history_staging CHARACTER SE
 -- unresolved product_id
 SELECT s.line, s.product_id
 FROM price_history_staging s
-LEFT JOIN products p
+LEFT JOIN products p FORCE INDEX (PRIMARY)
        ON p.tenant_id = %(tenant)s AND p.product_id = s.product_id
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
@@ -45,7 +45,7 @@ ORDER BY s.line;
 -- stale
 SELECT s.line
 FROM price_history_staging s
-STRAIGHT_JOIN price_history t ON t.tenant_id = %(tenant)s AND t.id = s.id
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
 WHERE t.source_sequence > %(sequence)s + s.line;
 
 -- spans
@@ -53,7 +53,7 @@ WITH staged AS (SELECT line, mask, id, product_id, effective_from, effective_to 
     SELECT s.line, s.id AS id, s.product_id AS owner, s.effective_from AS starts,
            CASE WHEN s.mask & 16 = 0 THEN t.effective_to ELSE s.effective_to END AS ends
     FROM staged s
-    LEFT JOIN price_history t
+    LEFT JOIN price_history t FORCE INDEX (PRIMARY)
            ON t.tenant_id = %(tenant)s AND t.id = s.id
     UNION ALL
     SELECT 0, t.id, t.product_id, t.effective_from, t.effective_to
@@ -83,20 +83,21 @@ WHERE place > 1;
 -- absent
 SELECT COUNT(*), GROUP_CONCAT(s.line)
 FROM price_history_staging s
-LEFT JOIN price_history o ON o.tenant_id = %(tenant)s AND o.id = s.id
+LEFT JOIN price_history o FORCE INDEX (PRIMARY)
+  ON o.tenant_id = %(tenant)s AND o.id = s.id
 WHERE s.mask = %(mask)s AND o.id IS NULL;
 
 -- lock
 SELECT COUNT(*), GROUP_CONCAT(s.line)
 FROM price_history_staging s
-STRAIGHT_JOIN price_history t ON t.tenant_id = %(tenant)s AND t.id = s.id
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT ((t.product_id, t.price, t.effective_from, t.effective_to) <=> (s.product_id, s.price, s.effective_from, s.effective_to))
 FOR UPDATE;
 
 -- update ended
 UPDATE price_history_staging s
-STRAIGHT_JOIN price_history t ON t.tenant_id = %(tenant)s AND t.id = s.id
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
 SET t.product_id = s.product_id, t.price = s.price, t.effective_from = s.effective_from, t.effective_to = s.effective_to, t.source_sequence = %(sequence)s + s.line
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT ((t.product_id, t.price, t.effective_from, t.effective_to) <=> (s.product_id, s.price, s.effective_from, s.effective_to))
@@ -104,7 +105,7 @@ WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
 
 -- update open
 UPDATE price_history_staging s
-STRAIGHT_JOIN price_history t ON t.tenant_id = %(tenant)s AND t.id = s.id
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
 SET t.product_id = s.product_id, t.price = s.price, t.effective_from = s.effective_from, t.effective_to = s.effective_to, t.source_sequence = %(sequence)s + s.line
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT ((t.product_id, t.price, t.effective_from, t.effective_to) <=> (s.product_id, s.price, s.effective_from, s.effective_to))
@@ -114,21 +115,22 @@ WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
 INSERT INTO price_history (tenant_id, id, product_id, price, effective_from, effective_to, source_sequence)
 SELECT %(tenant)s, s.id, s.product_id, s.price, s.effective_from, s.effective_to, %(sequence)s + s.line
 FROM price_history_staging s
-LEFT JOIN price_history o ON o.tenant_id = %(tenant)s AND o.id = s.id
+LEFT JOIN price_history o FORCE INDEX (PRIMARY)
+  ON o.tenant_id = %(tenant)s AND o.id = s.id
 WHERE s.mask = %(mask)s AND o.id IS NULL
 ORDER BY s.effective_to IS NULL, s.id, s.line;
 
 -- equal
 SELECT s.line
 FROM price_history_staging s
-STRAIGHT_JOIN price_history t ON t.tenant_id = %(tenant)s AND t.id = s.id
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
 WHERE s.mask = %(mask)s
   AND t.source_sequence <> %(sequence)s + s.line
   AND NOT (NOT ((t.product_id, t.price, t.effective_from, t.effective_to) <=> (s.product_id, s.price, s.effective_from, s.effective_to)));
 
 -- renew
 UPDATE price_history_staging s
-STRAIGHT_JOIN price_history t ON t.tenant_id = %(tenant)s AND t.id = s.id
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
 SET t.source_sequence = %(sequence)s + s.line
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT (NOT ((t.product_id, t.price, t.effective_from, t.effective_to) <=> (s.product_id, s.price, s.effective_from, s.effective_to)));
@@ -136,5 +138,5 @@ WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
 -- outrun
 SELECT s.line
 FROM price_history_staging s
-STRAIGHT_JOIN price_history t ON t.tenant_id = %(tenant)s AND t.id = s.id
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
 WHERE t.source_sequence < %(sequence)s + s.line;

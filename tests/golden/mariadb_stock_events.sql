@@ -30,7 +30,7 @@ LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE stock_events_staging CHARACTER SET
 -- unresolved product_id
 SELECT s.line, s.product_id
 FROM stock_events_staging s
-LEFT JOIN products p
+LEFT JOIN products p FORCE INDEX (PRIMARY)
        ON p.tenant_id = %(tenant)s AND p.product_id = s.product_id
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
@@ -72,7 +72,7 @@ FOR UPDATE;
 -- known
 SELECT s.line, CASE WHEN (s.product_id IS NULL OR s.product_id = t.product_id) AND (s.delta IS NULL OR s.delta = t.delta) AND (s.event_time IS NULL OR s.event_time = t.event_time) AND (s.source IS NULL OR s.source = t.source) AND (s.meta IS NULL OR s.meta = t.meta) AND (s.asked_set IS NULL OR s.asked_set = t.resulting_level) AND (s.asked_expected IS NULL OR s.asked_expected = t.resulting_level - t.delta) THEN 1 ELSE 0 END
 FROM stock_events_staging s
-STRAIGHT_JOIN stock_events t ON t.tenant_id = %(tenant)s AND t.stock_event_id = s.stock_event_id;
+STRAIGHT_JOIN stock_events t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.stock_event_id = s.stock_event_id;
 
 -- repeated
 SELECT s.line, CASE WHEN (s.product_id IS NULL OR s.product_id = s.first_product_id) AND (s.delta IS NULL OR s.delta = s.first_delta) AND (s.event_time IS NULL OR s.event_time = COALESCE(s.first_event_time, (UTC_TIMESTAMP(6)))) AND (s.source IS NULL OR s.source = COALESCE(s.first_source, 'system')) AND (s.meta IS NULL OR s.meta = COALESCE(s.first_meta, ('{}'))) AND (s.asked_set IS NULL OR s.asked_set = s.first_asked_set) AND (s.asked_expected IS NULL OR s.asked_expected = s.first_asked_expected) THEN 1 ELSE 0 END
@@ -141,7 +141,7 @@ WHERE l.tenant_id = %(tenant)s AND l.product_id = x.product_id
 -- noteworthy
 SELECT s.line, t.claimed_level <> t.resulting_level, t.delta = 0
 FROM stock_events_staging s
-STRAIGHT_JOIN stock_events t ON t.tenant_id = %(tenant)s AND t.stock_event_id = s.stock_event_id
+STRAIGHT_JOIN stock_events t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.stock_event_id = s.stock_event_id
 WHERE t.claimed_level <> t.resulting_level OR t.delta = 0;
 
 -- fallen

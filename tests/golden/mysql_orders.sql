@@ -37,7 +37,7 @@ LOAD DATA LOCAL INFILE '/dev/fd/3' INTO TABLE orders_staging CHARACTER SET utf8m
 -- unresolved customer_id
 SELECT s.line, s.customer_id
 FROM orders_staging s
-LEFT JOIN customers p
+LEFT JOIN customers p FORCE INDEX (PRIMARY)
        ON p.tenant_id = %(tenant)s AND p.customer_id = s.customer_id
 WHERE s.customer_id IS NOT NULL AND p.customer_id IS NULL
 ORDER BY s.line;
@@ -45,7 +45,8 @@ ORDER BY s.line;
 -- taken external_order_id
 SELECT s.line, s.external_order_id, t.order_id
 FROM orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.external_order_id = s.external_order_id
+STRAIGHT_JOIN orders t FORCE INDEX (orders_external_order_id_key)
+  ON t.tenant_id = %(tenant)s AND t.external_order_id = s.external_order_id
 WHERE t.order_id <> s.order_id
 ORDER BY s.line;
 
@@ -66,13 +67,14 @@ WHERE place > 1;
 -- absent
 SELECT COUNT(*), GROUP_CONCAT(s.line)
 FROM orders_staging s
-LEFT JOIN orders o ON o.tenant_id = %(tenant)s AND o.order_id = s.order_id
+LEFT JOIN orders o FORCE INDEX (PRIMARY)
+  ON o.tenant_id = %(tenant)s AND o.order_id = s.order_id
 WHERE s.mask = %(mask)s AND o.order_id IS NULL;
 
 -- lock
 SELECT COUNT(*), GROUP_CONCAT(s.line)
 FROM orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+STRAIGHT_JOIN orders t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) <=> (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at))
 FOR UPDATE;
@@ -80,14 +82,14 @@ FOR UPDATE;
 -- former days
 SELECT DISTINCT DATE(t.order_date)
 FROM orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+STRAIGHT_JOIN orders t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT ((t.order_date) <=> (s.order_date))
 LOCK IN SHARE MODE;
 
 -- update
 UPDATE orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+STRAIGHT_JOIN orders t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
 SET t.external_order_id = s.external_order_id, t.kind = s.kind, t.customer_id = s.customer_id, t.customer_name_snapshot = s.customer_name_snapshot, t.customer_email_snapshot = s.customer_email_snapshot, t.total_amount = s.total_amount, t.currency = s.currency, t.order_status = s.order_status, t.order_date = s.order_date, t.raw_payload = s.raw_payload, t.created_at = s.created_at, t.source_sequence = %(sequence)s + s.line
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) <=> (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at));
@@ -96,28 +98,29 @@ WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
 INSERT INTO orders (tenant_id, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at, source_sequence)
 SELECT %(tenant)s, s.order_id, s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at, %(sequence)s + s.line
 FROM orders_staging s
-LEFT JOIN orders o ON o.tenant_id = %(tenant)s AND o.order_id = s.order_id
+LEFT JOIN orders o FORCE INDEX (PRIMARY)
+  ON o.tenant_id = %(tenant)s AND o.order_id = s.order_id
 WHERE s.mask = %(mask)s AND o.order_id IS NULL
 ORDER BY s.order_id, s.line;
 
 -- written days
 SELECT DISTINCT DATE(t.order_date)
 FROM orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+STRAIGHT_JOIN orders t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
 WHERE s.mask = %(mask)s AND t.source_sequence = %(sequence)s + s.line
 LOCK IN SHARE MODE;
 
 -- equal
 SELECT s.line
 FROM orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+STRAIGHT_JOIN orders t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
 WHERE s.mask = %(mask)s
   AND t.source_sequence <> %(sequence)s + s.line
   AND NOT (NOT ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) <=> (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at)));
 
 -- renew
 UPDATE orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+STRAIGHT_JOIN orders t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
 SET t.source_sequence = %(sequence)s + s.line
 WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
   AND NOT (NOT ((t.external_order_id, t.kind, t.customer_id, t.customer_name_snapshot, t.customer_email_snapshot, t.total_amount, t.currency, t.order_status, t.order_date, t.raw_payload, t.created_at) <=> (s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at)));
@@ -125,5 +128,5 @@ WHERE s.mask = %(mask)s AND t.source_sequence < %(sequence)s + s.line
 -- outrun
 SELECT s.line
 FROM orders_staging s
-STRAIGHT_JOIN orders t ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
+STRAIGHT_JOIN orders t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.order_id = s.order_id
 WHERE t.source_sequence < %(sequence)s + s.line;

@@ -85,7 +85,8 @@ ORDER BY s.line;
 -- taken external_order_id
 SELECT s.line, s.external_order_id, t.order_id
 FROM orders_staging s
-JOIN orders t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id
+JOIN orders t
+  ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.external_order_id = s.external_order_id
 WHERE t.order_id <> s.order_id
 ORDER BY s.line;
 

@@ -39,7 +39,8 @@ ORDER BY s.line;
 -- taken external_order_id
 SELECT s.line, s.external_order_id, t.order_id
 FROM temp.orders_staging s
-JOIN orders t ON t.tenant_id = :tenant AND t.external_order_id = s.external_order_id
+JOIN orders t
+  ON t.tenant_id = :tenant AND t.external_order_id = s.external_order_id
 WHERE t.order_id <> s.order_id
 ORDER BY s.line;
 

@@ -12,6 +12,7 @@ from headrace.schema import Days, Entity, Promotion, Reference
 
 TENANT = "tenant_id"
 SEQUENCE = "source_sequence"
+KEY = "PRIMARY"  #: the index of tenant and key, for `Spelling.through`
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Spelling:
     on_update: tuple[str, ...] = ()  #: assignments that an update makes besides the fields'
     join: str = "JOIN"  #: from staging to the target
     names_staging_once: bool = False  #: a statement may not read a temporary table twice
+    hint: str = ""  #: format string behind a table that is to be read through {index}
+
+    def through(self, index: str) -> str:
+        """The hint to look rows up by an index, where the planner must be told."""
+        return self.hint.format(index=index)
 
     def differ(self, names: list[str], left: str, right: str) -> str:
         """The condition that any of the columns differs, nulls being equal."""
@@ -52,9 +58,9 @@ def full_mask(entity: Entity) -> int:
 
 def matched(spelling: Spelling, entity: Entity) -> str:
     """Staged rows, each with the stored row of its key."""
-    key = entity.key
+    key, by_key = entity.key, spelling.through(KEY)
     return f"""{staging(spelling, entity)} s
-{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{key} = s.{key}"""
+{spelling.join} {entity.name} t{by_key} ON t.{TENANT} = {spelling.tenant} AND t.{key} = s.{key}"""
 
 
 @cache
@@ -63,7 +69,7 @@ def unresolved(spelling: Spelling, entity: Entity, reference: Reference, parent_
     return f"""
 SELECT s.line, s.{reference.field}
 FROM {staging(spelling, entity)} s
-LEFT JOIN {reference.entity} p
+LEFT JOIN {reference.entity} p{spelling.through(KEY)}
        ON p.{TENANT} = {spelling.tenant} AND p.{parent_key} = s.{reference.field}
 WHERE s.{reference.field} IS NOT NULL AND p.{parent_key} IS NULL
 ORDER BY s.line"""
@@ -71,10 +77,12 @@ ORDER BY s.line"""
 
 def taken(spelling: Spelling, entity: Entity, field: str) -> str:
     """Staged lines whose natural key is stored under another id."""
+    by_field = spelling.through(f"{entity.name}_{field}_key")
     return f"""
 SELECT s.line, s.{field}, t.{entity.key}
 FROM {staging(spelling, entity)} s
-{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{field} = s.{field}
+{spelling.join} {entity.name} t{by_field}
+  ON t.{TENANT} = {spelling.tenant} AND t.{field} = s.{field}
 WHERE t.{entity.key} <> s.{entity.key}
 ORDER BY s.line"""
 
@@ -125,7 +133,7 @@ WITH {given}spans AS (
     SELECT s.line, s.{entity.key} AS id, s.{owner} AS owner, s.{start} AS starts,
            CASE WHEN s.mask & {end_bit} = 0 THEN t.{end} ELSE s.{end} END AS ends
     FROM {rows} s
-    LEFT JOIN {entity.name} t
+    LEFT JOIN {entity.name} t{spelling.through(KEY)}
            ON t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
     UNION ALL
     SELECT 0, t.{entity.key}, t.{owner}, t.{start}, t.{end}
@@ -239,7 +247,7 @@ def dated(spelling: Spelling, entity: Entity, keys: Mapping[str, str], row: str)
         return f"{row}.{days.moment}", ""
     parent = next(ref.entity for ref in entity.references if ref.field == days.parent)
     key = f"p.{TENANT} = {spelling.tenant} AND p.{keys[parent]} = {row}.{days.parent}"
-    return f"p.{days.moment}", f"\n{spelling.join} {parent} p ON {key}"
+    return f"p.{days.moment}", f"\n{spelling.join} {parent} p{spelling.through(KEY)} ON {key}"
 
 
 def written_days(spelling: Spelling, entity: Entity, keys: Mapping[str, str], day: str) -> str:
