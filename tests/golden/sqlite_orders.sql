@@ -64,6 +64,13 @@ FROM temp.orders_staging s
 JOIN orders t ON t.tenant_id = :tenant AND t.order_id = s.order_id
 WHERE s.mask = :mask;
 
+-- insert
+INSERT INTO orders AS t (tenant_id, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at, source_sequence)
+SELECT :tenant, s.order_id, s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at, :sequence + s.line
+FROM temp.orders_staging s
+WHERE s.mask = :mask
+ORDER BY s.order_id, s.line;
+
 -- write
 INSERT INTO orders AS t (tenant_id, order_id, external_order_id, kind, customer_id, customer_name_snapshot, customer_email_snapshot, total_amount, currency, order_status, order_date, raw_payload, created_at, source_sequence)
 SELECT :tenant, s.order_id, s.external_order_id, s.kind, s.customer_id, s.customer_name_snapshot, s.customer_email_snapshot, s.total_amount, s.currency, s.order_status, s.order_date, s.raw_payload, s.created_at, :sequence + s.line
@@ -76,6 +83,11 @@ ON CONFLICT (tenant_id, order_id) DO UPDATE
 SET external_order_id = excluded.external_order_id, kind = excluded.kind, customer_id = excluded.customer_id, customer_name_snapshot = excluded.customer_name_snapshot, customer_email_snapshot = excluded.customer_email_snapshot, total_amount = excluded.total_amount, currency = excluded.currency, order_status = excluded.order_status, order_date = excluded.order_date, raw_payload = excluded.raw_payload, created_at = excluded.created_at, source_sequence = excluded.source_sequence
 WHERE t.source_sequence < excluded.source_sequence
 RETURNING source_sequence;
+
+-- staged days
+SELECT DISTINCT substr(s.order_date, 1, 10)
+FROM temp.orders_staging s
+WHERE s.mask = :mask;
 
 -- former days
 SELECT DISTINCT substr(t.order_date, 1, 10)

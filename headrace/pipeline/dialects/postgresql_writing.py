@@ -12,7 +12,7 @@ from dataclasses import replace
 from headrace.pipeline.dialects import postgresql_lookups, statements
 from headrace.pipeline.dialects.postgresql_lookups import Parents
 from headrace.pipeline.dialects.postgresql_tables import REWRITTEN, former
-from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling
+from headrace.pipeline.dialects.statements import TENANT, Spelling
 from headrace.schema import Entity
 
 NOT_STORED = """LEFT JOIN unnest(CAST(%(stored)s AS bigint[])) stored ON stored = s.line
@@ -28,7 +28,7 @@ def inserted(spelling: Spelling, entity: Entity, mask: int) -> str:
 
     Raises a unique violation if one of them has come in between.
     """
-    return _values(spelling, entity, mask, NOT_STORED)
+    return statements.inserted(spelling, entity, mask, NOT_STORED)
 
 
 def inserted_days(spelling: Spelling, entity: Entity, parents: Parents) -> str:
@@ -48,7 +48,7 @@ def merged(spelling: Spelling, entity: Entity, mask: int, parents: Parents) -> s
     names = statements.present(entity, mask)
     differs = spelling.differ(statements.values(entity, names), "t", "excluded")
     update = statements.on_conflict(_remembering(spelling, entity), entity, names)
-    rows = f"""{_values(spelling, entity, mask, CHOSEN)}
+    rows = f"""{statements.inserted(spelling, entity, mask, CHOSEN)}
 ORDER BY s.{entity.key}
 ON CONFLICT ({TENANT}, {entity.key}) {update}
   AND ({differs})"""
@@ -86,16 +86,6 @@ def _merged_told(
 def _told(rows: str, told: list[str], found: list[str]) -> str:
     returned, wanted = ", ".join(told), ",\n       ".join(found)
     return f"WITH written AS ({rows}\nRETURNING {returned})\nSELECT {wanted}\nFROM written"
-
-
-def _values(spelling: Spelling, entity: Entity, mask: int, which: str) -> str:
-    names = statements.present(entity, mask)
-    values = ", ".join(f"s.{name}" for name in names)
-    return f"""
-INSERT INTO {entity.name} AS t ({TENANT}, {", ".join(names)}, {SEQUENCE})
-SELECT {spelling.tenant}, {values}, {spelling.sequence} + s.line
-FROM {statements.staging(spelling, entity)} s
-{which}s.mask = {spelling.mask}"""
 
 
 def _remembering(spelling: Spelling, entity: Entity) -> Spelling:

@@ -43,6 +43,7 @@ from headrace.schema import (
     Integer,
     JsonObject,
     Money,
+    Promotion,
     Reference,
     Text,
     Timestamp,
@@ -197,6 +198,8 @@ class SQLite(Moving):
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         stored = _lines(_all(connection, load, statements.known(SPELLING, load.entity, mask), mask))
+        if not len(stored) and load.entity.promotion is Promotion.UPSERT:
+            return self._write_new(connection, load, mask)
         days = self._former_days(connection, load, mask) if len(stored) else set()
         cursor = connection.execute(_write(load.entity, mask), _parameters(load, mask))
         written = _lines(cursor.fetchall()) - load.sequence
@@ -204,6 +207,20 @@ class SQLite(Moving):
         if len(written):
             days |= self._written_days(connection, load, mask)
         return Written(written[is_new], written[~is_new], frozenset(days))
+
+    def _write_new(self, connection: Connection, load: Load, mask: int) -> Written:
+        """All rows of a mask of which none is stored: nothing is asked of the table any more."""
+        entity, given = load.entity, _parameters(load, mask)
+        staged = f"SELECT line FROM temp.{entity.name}_staging WHERE mask = :mask"
+        lines = _lines(_all(connection, load, staged, mask))
+        inserted = connection.execute(_insert(entity, mask), given).rowcount
+        if inserted != len(lines):  # somebody's trigger leaves rows out
+            raise Retryable(f"{inserted} rows were inserted of {len(lines)}")
+        days: set[str] = set()
+        if entity.days is not None:
+            statement = statements.staged_days(SPELLING, entity, self._parents, _DAY)
+            days = {day for (day,) in _all(connection, load, statement, mask)}
+        return Written(lines, days=frozenset(days))
 
     def _former_days(self, connection: Connection, load: Load, mask: int) -> set[str]:
         if load.entity.days is None:
@@ -289,11 +306,13 @@ class SQLite(Moving):
         dated = {}
         if entity.days:
             dated = {
+                "staged days": statements.staged_days(SPELLING, entity, self._parents, _DAY),
                 "former days": statements.former_days(SPELLING, entity, self._parents, mask, _DAY),
                 "written days": statements.written_days(SPELLING, entity, self._parents, _DAY),
             }
         return {
             "known": statements.known(SPELLING, entity, mask),
+            "insert": _insert(entity, mask),
             "write": _write(entity, mask),
             **dated,
             **statements.afterwards(SPELLING, entity, mask),
@@ -359,6 +378,11 @@ def _staging_table(entity: Entity) -> str:
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {entity.name}_staging"
         f" (line INTEGER PRIMARY KEY, mask INTEGER, {columns})"
     )
+
+
+def _insert(entity: Entity, mask: int) -> str:
+    statement = statements.inserted(SPELLING, entity, mask)
+    return f"{statement}\nORDER BY {statements.write_order(entity)}"
 
 
 def _write(entity: Entity, mask: int) -> str:

@@ -170,6 +170,16 @@ ORDER BY {write_order(entity)}
 ON CONFLICT ({TENANT}, {entity.key}) {on_conflict(spelling, entity, names)}"""
 
 
+def inserted(spelling: Spelling, entity: Entity, mask: int, which: str = "WHERE ") -> str:
+    """Insert the staged rows of one mask; `which` begins the clauses that choose among them."""
+    names = present(entity, mask)
+    return f"""
+INSERT INTO {entity.name} AS t ({TENANT}, {", ".join(names)}, {SEQUENCE})
+SELECT {spelling.tenant}, {", ".join(f"s.{name}" for name in names)}, {spelling.sequence} + s.line
+FROM {staging(spelling, entity)} s
+{which}s.mask = {spelling.mask}"""
+
+
 def _only_first(spelling: Spelling, entity: Entity) -> str:
     """Of the events of one key only the first may be written, whatever the masks of the others."""
     if entity.promotion is not Promotion.APPEND:
@@ -273,6 +283,15 @@ SELECT DISTINCT {day.format(moment=moment)}
 FROM {matched(spelling, entity)}{join}
 WHERE s.mask = {spelling.mask} AND t.{SEQUENCE} < {spelling.sequence} + s.line
   AND {spelling.differ(decided_by, "t", "s")}"""
+
+
+def staged_days(spelling: Spelling, entity: Entity, keys: Mapping[str, str], day: str) -> str:
+    """The days of the staged rows of a mask. Each says its own: what decides it is required."""
+    moment, join = dated(spelling, entity, keys, "s")
+    return f"""
+SELECT DISTINCT {day.format(moment=moment)}
+FROM {staging(spelling, entity)} s{join}
+WHERE s.mask = {spelling.mask}"""
 
 
 def outrun(spelling: Spelling, entity: Entity) -> str:
