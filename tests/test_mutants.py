@@ -129,7 +129,7 @@ STAGING_SHARED = Patch(
     POSTGRESQL,
     """
         with cursor_of(connection) as cursor:
-            begun = f"{TRANSACTION}{LARGE}{OF_MANY_ROWS if len(rows) >= MANY_ROWS else ''}"
+            begun = f"{TRANSACTION}{LARGE}{LOOPS.format('off' if are_many else 'on')}"
             cursor.execute(f"{begun}{self._staging_table(entity)};{_emptied(entity)}")
 """,
     """
@@ -144,7 +144,7 @@ STAGING_SHARED = Patch(
 PAUSE_AFTER_STAGING = Patch(  # else the other worker would seldom come at the right moment
     POSTGRESQL,
     """
-            if len(rows) < MANY_ROWS or entity.promotion is not Promotion.UPSERT:
+            if not are_many:
                 self._analyze(cursor, entity)
 """,
     """
@@ -154,8 +154,7 @@ PAUSE_AFTER_STAGING = Patch(  # else the other worker would seldom come at the r
 ERROR = """
         except Exception as error:
             meaning = _meaning(dialect, error)
-            if isinstance(meaning, Race):
-                races += 1
+            if isinstance(meaning, Race | DataRefused):
                 dialect = dialect.wary
 """
 ERROR_SWALLOWED = Patch(

@@ -39,12 +39,12 @@ def test_rows_are_looked_for_until_some_were_new_and_again_once_one_was_not(
 
 def test_a_series_that_was_forgotten_is_looked_at_anew():
     series, tenant = Series(), uuid4()
-    series.note((tenant, "orders"), is_new=True)
-    assert (tenant, "orders") in series
-    assert (tenant, "customers") not in series
-    assert (UUID(int=1), "orders") not in series
+    series.note((tenant, "orders", 1), is_new=True)
+    assert (tenant, "orders", 1) in series
+    assert (tenant, "orders", 2) not in series
+    assert (UUID(int=1), "orders", 1) not in series
     for number in range(Series.MOST):
-        series.note((UUID(int=number), "orders"), is_new=True)
-    assert (tenant, "orders") not in series
-    series.note((UUID(int=999), "orders"), is_new=False)
-    assert (UUID(int=999), "orders") not in series
+        series.note((UUID(int=number), "orders", 1), is_new=True)
+    assert (tenant, "orders", 1) not in series
+    series.note((UUID(int=999), "orders", 1), is_new=False)
+    assert (UUID(int=999), "orders", 1) not in series

@@ -5,8 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from headrace.entities import BY_NAME
 from headrace.pipeline.verify import verify
-from tests import road
+from tests import records, road
 from tests.road import land, ndjson
 from tests.shop import order_item
 
@@ -33,6 +34,25 @@ def test_the_first_large_file_of_a_tenant_who_came_after_the_last_analyze(
         took = time.monotonic() - started
         print(f"20,000 lines in {alone:.1f} s, then 80,000 of another tenant in {took:.1f} s")
         assert took < 5 + 12 * alone
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "setting"),
+    [("orders", 5_000, "off"), ("orders", 500, "on"), ("stock_events", 5_000, "on")],
+)
+def test_only_many_rows_that_may_be_new_are_never_joined_row_by_row(
+    postgresql_server, tmp_path, name, rows, setting
+):
+    """Movements find the last ones of their products among all that a tenant ever had."""
+    data = records.file(*(records.example(BY_NAME[name], number) for number in range(rows)))
+    with road.postgresql_database(postgresql_server) as database:
+        load = road.load_of(name, data)
+        staged = verify(load, tmp_path, lambda _: None).rows.read()
+        for _ in range(2):
+            with database.transaction() as connection:
+                database.dialect.stage(connection, load.entity, staged)
+                found = connection.execute("SHOW enable_nestloop").fetchone()
+    assert (len(staged), *found) == (rows, setting)
 
 
 def test_mariadb_looks_each_row_up_by_its_key_however_few_the_table_seems_to_have(

@@ -218,9 +218,9 @@ def _land(
             return
         except Exception as error:
             meaning = _meaning(dialect, error)
-            if isinstance(meaning, Race):
-                races += 1
+            if isinstance(meaning, Race | DataRefused):
                 dialect = dialect.wary
+            races += isinstance(meaning, Race)
             if isinstance(meaning, DataRefused) or races > 1:
                 promote = _Bisection().promote
             elif isinstance(meaning, Retryable) and has_landed():

@@ -58,7 +58,8 @@ CREATE TRIGGER stock_levels_tenant_delete BEFORE DELETE ON stock_levels FOR EACH
 INSERT INTO stock_levels (tenant_id, product_id, level, sequence, source_sequence)
 SELECT %(tenant)s, s.product_id, 0, 0, 0
 FROM (SELECT DISTINCT product_id FROM stock_events_staging) s
-LEFT JOIN stock_levels l ON l.tenant_id = %(tenant)s AND l.product_id = s.product_id
+LEFT JOIN stock_levels l FORCE INDEX (PRIMARY)
+       ON l.tenant_id = %(tenant)s AND l.product_id = s.product_id
 WHERE l.product_id IS NULL
 ORDER BY s.product_id
 ON DUPLICATE KEY UPDATE stock_levels.level = stock_levels.level;
@@ -66,7 +67,8 @@ ON DUPLICATE KEY UPDATE stock_levels.level = stock_levels.level;
 -- lock levels
 SELECT l.product_id
 FROM (SELECT DISTINCT product_id FROM stock_events_staging ORDER BY product_id LIMIT 4611686018427387904) s
-STRAIGHT_JOIN stock_levels l ON l.tenant_id = %(tenant)s AND l.product_id = s.product_id
+STRAIGHT_JOIN stock_levels l FORCE INDEX (PRIMARY)
+  ON l.tenant_id = %(tenant)s AND l.product_id = s.product_id
 FOR UPDATE;
 
 -- known
@@ -131,8 +133,8 @@ ORDER BY m.product_id, m.line;
 
 -- raise levels
 UPDATE (SELECT product_id, COUNT(*) AS moves FROM stock_events_staging GROUP BY product_id) x
-STRAIGHT_JOIN stock_levels l
-STRAIGHT_JOIN stock_events t
+STRAIGHT_JOIN stock_levels l FORCE INDEX (PRIMARY)
+STRAIGHT_JOIN stock_events t FORCE INDEX (stock_events_sequence_key)
 SET l.level = t.resulting_level, l.sequence = t.sequence, l.changed_at = UTC_TIMESTAMP(6), l.source_sequence = t.source_sequence
 WHERE l.tenant_id = %(tenant)s AND l.product_id = x.product_id
   AND t.tenant_id = %(tenant)s AND t.product_id = x.product_id
@@ -147,8 +149,10 @@ WHERE t.claimed_level <> t.resulting_level OR t.delta = 0;
 -- fallen
 SELECT x.product_id, l.level
 FROM (SELECT product_id, COUNT(*) AS moves FROM stock_events_staging GROUP BY product_id) x
-STRAIGHT_JOIN stock_levels l ON l.tenant_id = %(tenant)s AND l.product_id = x.product_id
-STRAIGHT_JOIN stock_events t ON t.tenant_id = %(tenant)s AND t.product_id = x.product_id
-                               AND t.sequence = l.sequence - x.moves + 1
+STRAIGHT_JOIN stock_levels l FORCE INDEX (PRIMARY)
+  ON l.tenant_id = %(tenant)s AND l.product_id = x.product_id
+STRAIGHT_JOIN stock_events t FORCE INDEX (stock_events_sequence_key)
+  ON t.tenant_id = %(tenant)s AND t.product_id = x.product_id
+ AND t.sequence = l.sequence - x.moves + 1
 WHERE l.level < 0 AND t.resulting_level - t.delta >= 0
 ORDER BY x.product_id;

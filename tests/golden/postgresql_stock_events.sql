@@ -73,7 +73,8 @@ ALTER TABLE stock_levels ALTER COLUMN tenant_id SET STATISTICS 0;
 INSERT INTO stock_levels (tenant_id, product_id, level, sequence, source_sequence)
 SELECT CAST(%(tenant)s AS uuid), s.product_id, 0, 0, 0
 FROM (SELECT DISTINCT product_id FROM stock_events_staging) s
-LEFT JOIN stock_levels l ON l.tenant_id = CAST(%(tenant)s AS uuid) AND l.product_id = s.product_id
+LEFT JOIN stock_levels l
+       ON l.tenant_id = CAST(%(tenant)s AS uuid) AND l.product_id = s.product_id
 WHERE l.product_id IS NULL
 ORDER BY s.product_id
 ON CONFLICT DO NOTHING;

@@ -49,7 +49,8 @@ CREATE TRIGGER stock_levels_tenant_delete BEFORE DELETE ON stock_levels WHEN NOT
 INSERT INTO stock_levels (tenant_id, product_id, level, sequence, source_sequence)
 SELECT :tenant, s.product_id, 0, 0, 0
 FROM (SELECT DISTINCT product_id FROM temp.stock_events_staging) s
-LEFT JOIN stock_levels l ON l.tenant_id = :tenant AND l.product_id = s.product_id
+LEFT JOIN stock_levels l
+       ON l.tenant_id = :tenant AND l.product_id = s.product_id
 WHERE l.product_id IS NULL
 ORDER BY s.product_id;
 

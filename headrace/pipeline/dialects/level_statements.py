@@ -10,7 +10,8 @@ Aliases: s is staging, t the target, l the table of levels.
 from collections.abc import Callable
 from functools import cache
 
-from headrace.pipeline.dialects.statements import SEQUENCE, TENANT, Spelling, matched, staging
+from headrace.pipeline.dialects.statements import KEY, SEQUENCE, TENANT, Spelling, matched, staging
+from headrace.pipeline.dialects.tables import number_key
 from headrace.schema import Entity, Field, Integer, Levels
 
 Default = Callable[[Field], str | None]  #: a dialect's spelling of a field's default
@@ -85,7 +86,8 @@ def opened(spelling: Spelling, entity: Entity, on_conflict: str) -> str:
 INSERT INTO {levels.table} ({TENANT}, {owner}, level, {levels.number}, {SEQUENCE})
 SELECT {spelling.tenant}, s.{owner}, 0, 0, 0
 FROM (SELECT DISTINCT {owner} FROM {staging(spelling, entity)}) s
-LEFT JOIN {levels.table} l ON l.{TENANT} = {spelling.tenant} AND l.{owner} = s.{owner}
+LEFT JOIN {levels.table} l{spelling.through(KEY)}
+       ON l.{TENANT} = {spelling.tenant} AND l.{owner} = s.{owner}
 WHERE l.{owner} IS NULL
 ORDER BY s.{owner}
 {on_conflict}"""
@@ -237,8 +239,8 @@ def raised_by_join(spelling: Spelling, entity: Entity, now: str) -> str:
     levels = levels_of(entity)
     return f"""
 UPDATE {_counted(spelling, entity, "COUNT(*)")} x
-STRAIGHT_JOIN {levels.table} l
-STRAIGHT_JOIN {entity.name} t
+STRAIGHT_JOIN {levels.table} l{spelling.through(KEY)}
+STRAIGHT_JOIN {entity.name} t{spelling.through(number_key(entity))}
 SET {_raises(levels, "l.", now)}
 WHERE {_of_last(spelling, entity)}"""
 
@@ -282,9 +284,11 @@ def fallen_by_join(spelling: Spelling, entity: Entity) -> str:
     return f"""
 SELECT x.{owner}, l.level
 FROM {_counted(spelling, entity, "COUNT(*)")} x
-{spelling.join} {levels.table} l ON l.{TENANT} = {spelling.tenant} AND l.{owner} = x.{owner}
-{spelling.join} {entity.name} t ON t.{TENANT} = {spelling.tenant} AND t.{owner} = x.{owner}
-                               AND t.{number} = l.{number} - x.moves + 1
+{spelling.join} {levels.table} l{spelling.through(KEY)}
+  ON l.{TENANT} = {spelling.tenant} AND l.{owner} = x.{owner}
+{spelling.join} {entity.name} t{spelling.through(number_key(entity))}
+  ON t.{TENANT} = {spelling.tenant} AND t.{owner} = x.{owner}
+ AND t.{number} = l.{number} - x.moves + 1
 WHERE l.level < 0 AND t.{levels.level} - t.{levels.change} >= 0
 ORDER BY x.{owner}"""
 

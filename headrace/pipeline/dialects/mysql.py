@@ -417,7 +417,8 @@ def _level_locks(entity: Entity) -> list[str]:
         f"""
 SELECT l.{owner}
 FROM (SELECT DISTINCT {owner} FROM {entity.name}_staging ORDER BY {owner} LIMIT {2**62}) s
-STRAIGHT_JOIN {levels.table} l ON l.{TENANT} = {SPELLING.tenant} AND l.{owner} = s.{owner}
+STRAIGHT_JOIN {levels.table} l{SPELLING.through(statements.KEY)}
+  ON l.{TENANT} = {SPELLING.tenant} AND l.{owner} = s.{owner}
 FOR UPDATE""",
     ]
 

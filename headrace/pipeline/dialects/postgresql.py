@@ -3,13 +3,15 @@
 Operator's notes:
 - COPY is refused on tables under row-level security, so rows go into a temporary table of the
   connection (no write-ahead log, nothing shared, emptied before its next use).
-- Outcomes come from RETURNING: an insert leaves `is_rewritten` false and an update sets it. (The
-  usual `xmax = 0` is refused on partitioned tables.)
+- Outcomes come from RETURNING, or from the number of rows where all are new: an insert leaves
+  `is_rewritten` false and an update sets it. (The usual `xmax = 0` is refused on partitioned
+  tables.)
 - Nothing here is prepared: a plan that was made for a large segment would serve small calls too.
   Those have `few_rows`.
 - Rows are sorted in memory, and statements are not compiled: that takes longer than to run them.
-- Many rows are never joined row by row. A tenant who came after the last ANALYZE is thought to have
-  no rows, and each that he has would be held against each staged one.
+- Many rows that may be new are joined by hash or merge, or looked up through an index, and never
+  held against each row that a tenant has: he may have come after the last ANALYZE, in a partition
+  that is thought to be empty. Movements always find some of many, and need the lookups.
 - Text that COPY reads must be what the session's settings expect: the time zone is set to UTC
   with the other settings of a transaction.
 """
@@ -78,7 +80,7 @@ LARGE = """
 SET LOCAL work_mem = '64MB';
 SET LOCAL jit = off;
 """
-OF_MANY_ROWS = "SET LOCAL enable_nestloop = off;"
+LOOPS = "SET LOCAL enable_nestloop = {};"
 _DAYS_OF_TENANT = "hashtextextended('days ' || %(tenant)s, 0)"
 _KEEP_DAYS = f"SELECT pg_advisory_xact_lock_shared({_DAYS_OF_TENANT})"
 _MOVE_DAYS = f"SELECT pg_advisory_xact_lock({_DAYS_OF_TENANT})"
@@ -142,11 +144,12 @@ class PostgreSQL(Tables, Moving):
 
     def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
         with cursor_of(connection) as cursor:
-            begun = f"{TRANSACTION}{LARGE}{OF_MANY_ROWS if len(rows) >= MANY_ROWS else ''}"
+            are_many = len(rows) >= MANY_ROWS and entity.promotion is Promotion.UPSERT
+            begun = f"{TRANSACTION}{LARGE}{LOOPS.format('off' if are_many else 'on')}"
             cursor.execute(f"{begun}{self._staging_table(entity)};{_emptied(entity)}")
             self._fill(cursor, entity, rows)
             # A few, thought to be hundreds, would be joined by reading all that the tenant has.
-            if len(rows) < MANY_ROWS or entity.promotion is not Promotion.UPSERT:
+            if not are_many:
                 self._analyze(cursor, entity)
 
     def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
@@ -211,7 +214,7 @@ class PostgreSQL(Tables, Moving):
     def _upsert(self, connection: Connection, load: Load, mask: int) -> Written:
         """Where the last segment had no stored row, this one is hoped to have none either: to look
         costs a tenth of the time, in a large table a fifth."""
-        series = load.tenant, load.entity.name
+        series = load.tenant, load.entity.name, mask
         if series in self.new_so_far and not self._is_wary:
             with suppress(errors.UniqueViolation), connection.transaction():
                 return self._insert(connection, load, mask, self._staged(connection, load, mask))
@@ -282,6 +285,7 @@ class PostgreSQL(Tables, Moving):
     def renew(self, connection: Connection, load: Load) -> None:
         """Raises Race if an older file changed a row after ours was found equal to it."""
         with cursor_of(connection) as cursor:
+            cursor.execute(LOOPS.format("on"))  # few may be left
             cursor.execute(f"SELECT DISTINCT mask FROM {load.entity.name}_staging")
             for (mask,) in cursor.fetchall():
                 statement = statements.renew(SPELLING, load.entity, mask)

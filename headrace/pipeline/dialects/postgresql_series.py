@@ -2,9 +2,11 @@
 
 from uuid import UUID
 
+_Series = tuple[UUID, str, int]
+
 
 class Series:
-    """The tenants and record types of which this process has last landed new rows only.
+    """The tenants, record types and masks of which this process has last landed new rows only.
 
     No more than a guess about the next rows: it may be forgotten, and be wrong.
     """
@@ -12,12 +14,12 @@ class Series:
     MOST = 1_000
 
     def __init__(self) -> None:
-        self._known: set[tuple[UUID, str]] = set()
+        self._known: set[_Series] = set()
 
-    def __contains__(self, series: tuple[UUID, str]) -> bool:
+    def __contains__(self, series: _Series) -> bool:
         return series in self._known
 
-    def note(self, series: tuple[UUID, str], *, is_new: bool) -> None:
+    def note(self, series: _Series, *, is_new: bool) -> None:
         """Remember whether nothing was stored of a segment's rows."""
         if not is_new:
             self._known.discard(series)

@@ -2,8 +2,8 @@
 
 New rows are plainly inserted where nothing that was stored has their key: to ask at each row
 whether another has come in between takes half as long as to write it, and log of its own. If one
-has, the insert fails, the segment runs once more, and merges (`merged`). So all of them are written
-or none, and their number says which; to have each line told takes a fifteenth of the time. They go
+has, the insert fails, and what is stored by then is merged (`merged`). So all of them are written
+or none, and their number says which; to have each line told takes a twentieth of the time. They go
 in as the file has them, which is by their date or number more often than by their id.
 """
 

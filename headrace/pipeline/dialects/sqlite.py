@@ -215,7 +215,7 @@ class SQLite(Moving):
         lines = _lines(_all(connection, load, staged, mask))
         inserted = connection.execute(_insert(entity, mask), given).rowcount
         if inserted != len(lines):  # somebody's trigger leaves rows out
-            raise Retryable(f"{inserted} rows were inserted of {len(lines)}")
+            lines = _lines(_all(connection, load, statements.known(SPELLING, entity, mask), mask))
         days: set[str] = set()
         if entity.days is not None:
             statement = statements.staged_days(SPELLING, entity, self._parents, _DAY)
