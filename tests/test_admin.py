@@ -282,11 +282,12 @@ def test_a_tenant_is_renamed_and_its_history_says_so(running_service, operator):
     [("time_zone", "Mars/Base"), ("time_zone", "../etc/passwd"), ("max_queued_bytes", "-1")],
 )
 def test_a_tenants_settings_are_checked(operator, shop, field: str, text: str):
-    before, page = snapshot(shop.service), f"/admin/tenants/tenant/{shop.tenant}/change/"
+    own = f"SELECT * FROM tenants WHERE tenant_id = {shop.service.spelled(shop.tenant)}"
+    before, page = ask(shop.service, own), f"/admin/tenants/tenant/{shop.tenant}/change/"
     answer = operator.post(page, {"name": "Other", **SETTINGS, field: text})
     assert answer.status_code == 200
     assert "errorlist" in answer.text
-    assert snapshot(shop.service) == before
+    assert ask(shop.service, own) == before
 
 
 def run_action(operator: Browser, name: str, action: str, *keys: str) -> str:

@@ -143,8 +143,8 @@ class PostgreSQL(Tables, Moving):
         return FewRows(self._parents)
 
     def stage(self, connection: Connection, entity: Entity, rows: ReadyRows) -> None:
+        are_many = len(rows) >= MANY_ROWS and entity.promotion is Promotion.UPSERT
         with cursor_of(connection) as cursor:
-            are_many = len(rows) >= MANY_ROWS and entity.promotion is Promotion.UPSERT
             begun = f"{TRANSACTION}{LARGE}{LOOPS.format('off' if are_many else 'on')}"
             cursor.execute(f"{begun}{self._staging_table(entity)};{_emptied(entity)}")
             self._fill(cursor, entity, rows)
