@@ -164,7 +164,9 @@ def test_a_tenant_has_its_whole_quota_at_once_and_then_gets_it_back_evenly(calls
 def test_one_product_id_of_two_tenants_is_counted_apart(calls):
     first, second, product = uuid4(), uuid4(), uuid4()
     assert levels(calls.call(second, product))["product"][2] == 9
-    assert calls.burst(10, first, product) == {200: 10}
+    started = time.monotonic()
+    passed = calls.burst(20, first, product)[200]
+    assert 10 <= passed <= 10 + (time.monotonic() - started) / 6
     left = levels(calls.call(second, product))
     assert left["product"][2] in (8, 9)
     assert left["tenant"][2] in (98, 99)

@@ -364,7 +364,7 @@ def test_a_tenant_with_too_many_bytes_waiting_is_told_to_wait(narrow):
     assert (response.status_code, response.json()["code"]) == (429, "queue_full")
     assert response.headers["Retry-After"] == "5"
     assert len(stored_objects(merchant)) == 1
-    assert other.send("customers.ndjson", sound(1)).status_code == 201
+    assert other.send("customers.ndjson", sound(10)).status_code == 201
     ask(narrow, "UPDATE tenants SET max_queued_bytes = 1000000")
     assert merchant.send("customers.ndjson", sound(10), key="later").status_code == 201
 
