@@ -40,7 +40,10 @@ OWN_TESTS = {
     "headrace/pipeline/": "conformance",
     "headrace/reading/": "test_exports test_search test_reading_http conformance",
 }
-COPIED = ("apps", "headrace", "main", "tests", "scripts", "docs", "manage.py", "pyproject.toml")
+COPIED = (
+    *("apps", "bench", "headrace", "main", "tests", "scripts", "docs"),
+    *("manage.py", "pyproject.toml"),
+)
 CHOOSING = {"filter", "get", "exclude", "Q"}
 NAMES = {"tenant", "tenant_id"}
 #: In SQL the parameter stays where it is, and the comparison goes.

@@ -7,6 +7,7 @@ which is PostgreSQL with `supabase/migrations` applied.
 import hashlib
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -69,6 +70,7 @@ class World:
             cwd=self.home,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            preexec_fn=_heed_interrupts,
         )
 
     @contextmanager
@@ -178,3 +180,8 @@ def outcomes(told: dict) -> dict:
     """Those that are not 0; they must sum up to what was found."""
     assert sum(told["outcomes"].values()) == told["found"]
     return {name: number for name, number in told["outcomes"].items() if number}
+
+
+def _heed_interrupts() -> None:
+    """What runs in the background of a shell ignores them, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

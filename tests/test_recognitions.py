@@ -527,7 +527,7 @@ def test_an_interrupted_load_says_so_and_the_next_one_goes_on(embedded, tmp_path
     assert embedded.counts()["recognitions"] == MANY
 
 
-MANY = 1_200  # more than are begun while a signal is on its way
+MANY = 400  # more than are loaded while a signal is on its way
 
 
 def test_a_dataset_is_looked_for_where_the_page_says(tmp_path):
