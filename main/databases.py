@@ -71,7 +71,7 @@ def _engine(name: str) -> str:
 def _completed(database: dict[str, Any]) -> dict[str, Any]:
     if database["ENGINE"] == ENGINES["sqlite"]:
         # A checkpoint waits for the disk, and writes a page once that several segments changed: at
-        # 32 MiB of log a load waits a third less than at the usual 4.
+        # 32 MiB of log a load waits a quarter less than at the usual 4, or more.
         options = {
             "timeout": 20,
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"

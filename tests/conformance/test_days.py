@@ -139,3 +139,11 @@ def test_no_order_moves_to_another_day_while_its_lines_are_written(database, lan
         ):
             promote(other, "orders", moved, 21)
     assert isinstance(database.dialect.translated(caught.value), Retryable)
+
+
+def test_what_decides_the_day_of_a_row_is_in_every_record():
+    """Days of new rows are read from the records: a default that the table fills in has none."""
+    dated = [entity for entity in ENTITIES if entity.days]
+    fields = [one.fields[one.field_names.index(one.days.decided_by)] for one in dated]
+    assert [field.name for field in fields if not field.required] == []
+    assert len(fields) > 1

@@ -72,13 +72,6 @@ FROM temp.price_history_staging s
 JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
 WHERE s.mask = :mask;
 
--- insert
-INSERT INTO price_history AS t (tenant_id, id, product_id, price, effective_from, effective_to, source_sequence)
-SELECT :tenant, s.id, s.product_id, s.price, s.effective_from, s.effective_to, :sequence + s.line
-FROM temp.price_history_staging s
-WHERE s.mask = :mask
-ORDER BY s.effective_to IS NULL, s.id, s.line;
-
 -- write
 INSERT INTO price_history AS t (tenant_id, id, product_id, price, effective_from, effective_to, source_sequence)
 SELECT :tenant, s.id, s.product_id, s.price, s.effective_from, s.effective_to, :sequence + s.line

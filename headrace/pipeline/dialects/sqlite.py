@@ -312,7 +312,7 @@ class SQLite(Moving):
             }
         return {
             "known": statements.known(SPELLING, entity, mask),
-            "insert": _insert(entity, mask),
+            **({"insert": _insert(entity, mask)} if entity.promotion is Promotion.UPSERT else {}),
             "write": _write(entity, mask),
             **dated,
             **statements.afterwards(SPELLING, entity, mask),

@@ -52,6 +52,11 @@ def present(entity: Entity, mask: int) -> list[str]:
     return [name for bit, name in enumerate(entity.field_names) if mask >> bit & 1]
 
 
+def natural_key(entity: Entity, field: str) -> str:
+    """The name of the constraint, and its index, that a natural key is unique."""
+    return f"{entity.name}_{field}_key"
+
+
 def full_mask(entity: Entity) -> int:
     return (1 << len(entity.fields)) - 1
 
@@ -77,7 +82,7 @@ ORDER BY s.line"""
 
 def taken(spelling: Spelling, entity: Entity, field: str) -> str:
     """Staged lines whose natural key is stored under another id."""
-    by_field = spelling.through(f"{entity.name}_{field}_key")
+    by_field = spelling.through(natural_key(entity, field))
     return f"""
 SELECT s.line, s.{field}, t.{entity.key}
 FROM {staging(spelling, entity)} s

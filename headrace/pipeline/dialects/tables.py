@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from headrace.pipeline.dialects.statements import TENANT
+from headrace.pipeline.dialects.statements import TENANT, natural_key
 from headrace.schema import Before, Entity, Field, MinimumWhen
 
 
@@ -22,7 +22,7 @@ def constraints(entity: Entity, keys: Mapping[str, str], *, refers: bool = True)
     """Keys, references unless left out, and checks; `keys` has the key of every entity by name."""
     yield f"CONSTRAINT {entity.name}_pkey PRIMARY KEY ({TENANT}, {entity.key})"
     for field in entity.natural_keys:
-        yield f"CONSTRAINT {entity.name}_{field}_key UNIQUE ({TENANT}, {field})"
+        yield f"CONSTRAINT {natural_key(entity, field)} UNIQUE ({TENANT}, {field})"
     if refers:
         yield from references(entity, keys)
     for check in entity.checks:
