@@ -40,7 +40,7 @@ def migrated(url: str) -> Iterator[str]:
 @contextmanager
 def copied(url: str, template: str) -> Iterator[str]:
     """The URL of a fresh copy of the database `template`."""
-    with _made(url, f"headrace_bench_{uuid4().hex[:12]}", f"TEMPLATE {template}") as name:
+    with _made(url, f"headrace_bench_{uuid4().hex[:12]}", template) as name:
         yield url_of(url, name)
 
 
@@ -130,9 +130,9 @@ def settings(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def _made(url: str, name: str, options: str = "") -> Iterator[str]:
+def _made(url: str, name: str, template: str = "template1") -> Iterator[str]:
     with psycopg.connect(url, autocommit=True) as administrator:
-        administrator.execute(f"CREATE DATABASE {name} {options}")
+        templates.copy_postgresql(administrator, template, name)
     try:
         yield name
     finally:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import connection
 from django.db.models import F
+from django.db.models.functions import Now
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from apps.core import worker
 from apps.core.idempotency import Key
 from apps.core.jobs import Claims, Lease
-from apps.core.models import Job, JobState
+from apps.core.models import Job, JobState, Priority
 from apps.ingestions import services as files
 from apps.metrics import jobs, services
 from apps.tenants.models import Tenant
@@ -101,6 +102,37 @@ def drain() -> None:
 def run_one() -> None:
     if (lease := Claims("one").next()) is not None:
         worker.execute(lease)
+
+
+def turns_of_a_rollup() -> list[str]:
+    """A rollup beside a file that waits; late, beside another one; late; and where nothing waits.
+
+    Of each the state that its claim left it in, and how many days it left listed.
+    """
+    shop = Shop()
+    shop.orders[0] |= {"kind": "sale", "order_date": MOMENTS[0], "total_amount": "5"}
+    shop.send("orders", shop.orders[:1])
+    drain_ingestion()
+    shop.send("customers", shop.buyers)  # waits for a worker all the time
+    told = [_turn(shop)]
+    ahead = Job.objects.create(kind=jobs.ROLLUP, subject=shop.tenant, tenant_id=shop.tenant)
+    other = Claims("other")._take(ahead)
+    told.append(_turn(shop, priority=Priority.NORMAL))
+    other.end(JobState.DONE)
+    told.append(_turn(shop, priority=Priority.NORMAL))
+    shop.orders[0]["total_amount"] = "6"
+    shop.send("orders", shop.orders[:1])
+    drain_ingestion()
+    return [*told, _turn(shop)]
+
+
+def _turn(shop: Shop, **changes: Any) -> str:
+    own = Job.objects.filter(kind=jobs.ROLLUP, subject=shop.tenant, state=JobState.QUEUED)
+    own.update(run_after=Now(), **changes)
+    lease = _claimed(shop)
+    worker.execute(lease)
+    state = Job.objects.get(pk=lease.job).state
+    return f"{state}, {sales.listed_days(SERVICE, shop.tenant)} listed"
 
 
 def lose_a_lease(shop: Shop) -> None:

@@ -56,27 +56,42 @@ def _copy_sqlite(kept: str, url: str, home: Path) -> None:
     shutil.copy(kept, home / SQLITE)
 
 
-def _administered(url: str, *statements: str) -> None:
-    with psycopg.connect(f"{url.rpartition('/')[0]}/postgres", autocommit=True) as administrator:
-        for statement in statements:
-            administrator.execute(statement)
+def _administering(url: str) -> psycopg.Connection:
+    return psycopg.connect(f"{url.rpartition('/')[0]}/postgres", autocommit=True)
+
+
+def copy_postgresql(administrator: psycopg.Connection, template: str, name: str) -> None:
+    """Make the database `name` of a template, and of the settings that the server keeps of it."""
+    administrator.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    settings = administrator.execute(
+        "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase"
+        " WHERE datname = %s AND setrole = 0",
+        [template],
+    )
+    for (setting,) in settings.fetchall():
+        parameter, _, value = setting.partition("=")
+        administrator.execute(f"ALTER DATABASE {name} SET {parameter} = '{value}'")
 
 
 def _keep_postgresql(url: str, home: Path) -> str:
     kept = f"headrace_test_template_{uuid4().hex[:12]}"
-    _administered(url, f"CREATE DATABASE {kept} TEMPLATE {url.rpartition('/')[2]}")
+    with _administering(url) as administrator:
+        copy_postgresql(administrator, url.rpartition("/")[2], kept)
     atexit.register(_drop_postgresql, url, kept)
     return kept
 
 
 def _drop_postgresql(url: str, kept: str) -> None:
-    with suppress(psycopg.OperationalError):  # a server of the tests' own is gone by now
-        _administered(url, f"DROP DATABASE IF EXISTS {kept}")
+    # A server of the tests' own is gone by now.
+    with suppress(psycopg.OperationalError), _administering(url) as administrator:
+        administrator.execute(f"DROP DATABASE IF EXISTS {kept}")
 
 
 def _copy_postgresql(kept: str, url: str, home: Path) -> None:
     name = url.rpartition("/")[2]
-    _administered(url, f"DROP DATABASE {name}", f"CREATE DATABASE {name} TEMPLATE {kept}")
+    with _administering(url) as administrator:
+        administrator.execute(f"DROP DATABASE {name}")
+        copy_postgresql(administrator, kept, name)
 
 
 def _keep_mariadb(url: str, home: Path) -> str | None:

@@ -28,6 +28,14 @@ def test_figures_are_those_of_the_rows_after_any_history(dialect, request, tmp_p
         assert histories.do("random_histories", HISTORIES) >= HISTORIES
 
 
+def test_figures_wait_for_files_at_work_and_for_who_is_at_them_until_they_are_late(tmp_path):
+    with inside.database(tmp_path, None) as opened:
+        opened.manage("migrate", "--verbosity", "0")
+        told = Inside(opened, "metrics_inside").do("turns_of_a_rollup")
+    waits = "queued, 1 listed"
+    assert told == [waits, waits, "done, 0 listed", "done, 0 listed"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -13,6 +13,7 @@ from apps.core.jobs import ACTIVE, Lease
 from apps.core.models import Job, JobState, Priority
 from apps.core.retention import ago
 from apps.ingestions.models import Chunk
+from apps.ingestions.processing import INGEST
 from apps.metrics import services
 from apps.metrics.models import DirtyDay, SalesRollup
 from apps.tenants.models import Tenant
@@ -25,6 +26,7 @@ SWEEP_SECONDS = 60.0
 REST = 50  # times as long as a sweep took
 LATE_SECONDS = 300
 QUIET_SECONDS = 3_600  # after a rollup that could not succeed
+PUT_OFF_SECONDS = 3.0
 
 
 class Pace:
@@ -60,6 +62,9 @@ def queue_after(chunk: Chunk) -> None:
 
 def process(lease: Lease) -> None:
     """The job: batches of days until none is listed. Raises GiveBack as soon as a file waits."""
+    if _is_early(lease):
+        lease.put_off(PUT_OFF_SECONDS)
+        return
     pace = Pace()
     while True:
         lease.check()
@@ -72,6 +77,16 @@ def process(lease: Lease) -> None:
         time.sleep(dialect.current().pause_seconds)
     with transaction.atomic(durable=True):
         lease.end(JobState.DONE)
+
+
+def _is_early(lease: Lease) -> bool:
+    """Whether another worker is at these figures, for whose lock we would wait, or files are at
+    work, or will be, that may list the same days once more. Late figures wait for no file.
+    """
+    others = jobs.running().filter(kind=ROLLUP, subject=lease.subject).exclude(pk=lease.job)
+    files = Job.objects.filter(kind=INGEST, tenant_id=lease.tenant, state__in=ACTIVE)
+    can_wait = lease.held().filter(priority=Priority.LOW)
+    return others.exists() or (can_wait.exists() and files.exists())
 
 
 def give_up(lease: Lease, failure: Permanent) -> None:

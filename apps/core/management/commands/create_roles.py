@@ -6,11 +6,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from apps.core import isolation, roles
+from apps.core import isolation, page_images, roles
 
-_OPTIONAL = """
+_SPARING = """
 -- Optional, for a superuser: loads then look at the references of all rows at once, and spare the
 -- triggers that look again at each, half of the time that order lines take to be written.
+"""
+_COMPRESSING = """
+-- Optional, for a superuser: large tables then write a fraction of the write-ahead log.
 """
 
 
@@ -30,7 +33,8 @@ class Command(BaseCommand):
             )
         if options["sql"]:
             self.stdout.write(";\n".join(roles.administrator_statements()) + ";")
-            self.stdout.write(f"{_OPTIONAL}{roles.sparing_statement()};")
+            self.stdout.write(f"{_SPARING}{roles.sparing_statement()};")
+            self.stdout.write(f"{_COMPRESSING}{page_images.statement()};")
             return
         with isolation.as_owner():
             roles.grant(may_spare=True)

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import ProgrammingError, connection
 
-from apps.core import isolation, mariadb, partitions, roles
+from apps.core import isolation, mariadb, page_images, partitions, roles
 from headrace.pipeline.dialects import CAN_PARTITION
 
 
@@ -30,13 +30,14 @@ class Command(migrate.Command):
 
 
 @contextmanager
-def _with_grants() -> Iterator[None]:
+def _on_postgresql() -> Iterator[None]:
     """The run that makes the guards of parents lets the role spare triggers. Later ones leave that
     as they find it: an administrator may have taken the right away.
     """
     knew_parents = roles.knows_parents()
     yield
     _grant(may_spare=roles.knows_parents() and not knew_parents)
+    page_images.compress()
 
 
 def _grant(*, may_spare: bool) -> None:
@@ -49,4 +50,4 @@ def _grant(*, may_spare: bool) -> None:
         ) from None
 
 
-_SETTING_UP: dict[str, Any] = {"postgresql": _with_grants, "mysql": mariadb.migration}
+_SETTING_UP: dict[str, Any] = {"postgresql": _on_postgresql, "mysql": mariadb.migration}

@@ -1,0 +1,32 @@
+"""The images of pages in PostgreSQL's log: who has them compressed, and whose word stays."""
+
+import psycopg
+
+from tests.test_sparing import Made, made_by
+
+
+def method(made: Made) -> str:
+    [[found]] = made.ask("SHOW wal_compression")
+    return found
+
+
+def test_the_migration_has_them_compressed_and_leaves_an_operators_word(
+    postgresql_server, tmp_path
+):
+    with made_by(postgresql_server, tmp_path, "SUPERUSER") as made:
+        made.manage("migrate", "--verbosity", "0")
+        assert method(made) == "lz4"
+        [[database]] = made.ask("SELECT current_database()")
+        made.ask(f"ALTER DATABASE {database} SET wal_compression = off")
+        made.manage("migrate", "--verbosity", "0")
+        assert method(made) == "off"
+
+
+def test_who_may_not_leaves_it_to_an_administrator(postgresql_server, tmp_path):
+    with made_by(postgresql_server, tmp_path, "CREATEROLE") as made:
+        made.manage("migrate", "--verbosity", "0")
+        assert method(made) == "off"
+        printed = made.manage("create_roles", "--sql").stdout
+        with psycopg.connect(postgresql_server, autocommit=True) as administrator:
+            administrator.execute(printed.rpartition("--")[2].partition("\n")[2])
+        assert method(made) == "lz4"
