@@ -76,8 +76,13 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recognitions", type=int, default=500)
-    parser.add_argument("--scale", type=int, default=2, help="of photos: 2 is 640 x 480")
+    parser.add_argument("--recognitions", type=int, default=1_000)
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=2.65,
+        help="of photos: 2.65 is 848 x 636, 175 kB as real ones",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     return parser.parse_args()

@@ -40,9 +40,8 @@ OWN_TESTS = {
     "headrace/pipeline/": "conformance",
     "headrace/reading/": "test_exports test_search test_reading_http conformance",
 }
-COPIED = (
-    *("apps", "bench", "headrace", "main", "tests", "scripts", "docs"),
-    *("manage.py", "pyproject.toml"),
+NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".venv", ".headrace", "__pycache__", ".*_cache", "build"
 )
 CHOOSING = {"filter", "get", "exclude", "Q"}
 NAMES = {"tenant", "tenant_id"}
@@ -165,12 +164,7 @@ def _failing(root: Path, tests: Iterable[str]) -> str | None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    for name in COPIED:
-        if (source / name).is_dir():
-            without = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source / name, target / name, ignore=without)
-        else:
-            shutil.copy(source / name, target / name)
+    shutil.copytree(source, target, ignore=NOT_COPIED, dirs_exist_ok=True)
 
 
 def main() -> None:

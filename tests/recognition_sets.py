@@ -71,7 +71,7 @@ def annotation(*boxes: list[int], plates: tuple[list[int], ...] = ()) -> dict[st
     return {"dishes": listed(boxes, "dish"), "plates": listed(plates, "plate")}
 
 
-def make(path: Path, count: int, seed: object = 0, scale: int = 1) -> Dataset:
+def make(path: Path, count: int, seed: object = 0, scale: float = 1) -> Dataset:
     """A dataset of so many recognitions: the same for the same seed. `scale` is of the photos."""
     dataset = Dataset(path)
     chance = random.Random(str(seed))
@@ -86,13 +86,13 @@ def make(path: Path, count: int, seed: object = 0, scale: int = 1) -> Dataset:
 
 
 def put(
-    dataset: Dataset, number: int, chance: random.Random, seed: object = 0, scale: int = 1
+    dataset: Dataset, number: int, chance: random.Random, seed: object = 0, scale: float = 1
 ) -> None:
     folder = dataset.folder(number)
     (folder / "photos").mkdir(parents=True)
     for role in ("Main", "Qualifying"):
         place = folder / "photos" / f"recognition_{number}_2025-10-11_{role}.jpg"
-        place.write_bytes(jpeg((seed, number, role), WIDTH * scale, HEIGHT * scale))
+        place.write_bytes(jpeg((seed, number, role), round(WIDTH * scale), round(HEIGHT * scale)))
     menu = [{"ExternalId": key, "Name": name} for key, name in DISHES]
     chosen = chance.sample(menu, chance.randrange(2, 6))
     check = [{"Count": chance.randrange(1, 3), "Dishes": [dish]} for dish in chosen]

@@ -5,10 +5,16 @@ random change another page with almost every row, so that in a large table these
 what a load writes, bring the next checkpoint nearer, and with it the next images.
 """
 
-from django.db import connection, transaction
+from contextlib import suppress
+
+from django.db import ProgrammingError, connection, transaction
 
 PARAMETER = "wal_compression"
-METHOD = "lz4"  #: pglz, which every server has, takes more processor time than it saves
+METHOD = "lz4"  #: pglz, which every server has, takes more processor time
+#: Whether the server has the method, and nobody has decided, be it for all or for this database.
+_UNDECIDED = """
+SELECT EXISTS (SELECT FROM pg_settings
+               WHERE name = %s AND setting = 'off' AND source = 'default' AND %s = ANY(enumvals))"""
 
 
 def statement() -> str:
@@ -18,19 +24,9 @@ def statement() -> str:
 
 
 def compress() -> None:
-    """Run it where we may, unless the server or somebody for this database has decided."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"""
-DO $$ BEGIN
-    IF EXISTS (SELECT FROM pg_settings
-               WHERE name = '{PARAMETER}' AND setting = 'off' AND '{METHOD}' = ANY(enumvals))
-       AND NOT EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS decided
-                       WHERE setdatabase = (SELECT oid FROM pg_database
-                                            WHERE datname = current_database())
-                       AND setrole = 0 AND decided LIKE '{PARAMETER}=%')
-    THEN
-        {statement()};
-    END IF;
-EXCEPTION WHEN insufficient_privilege THEN
-    NULL;
-END $$""")
+    """Run it where our user may, and nobody has decided."""
+    with suppress(ProgrammingError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_UNDECIDED, [PARAMETER, METHOD])
+        [is_undecided] = cursor.fetchone()
+        if is_undecided:
+            cursor.execute(statement())
