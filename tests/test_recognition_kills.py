@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 
 from tests import recognitions, sizes, stores, supabase_storage
-from tests.recognition_sets import Dataset, make
+from tests.recognition_sets import make
 from tests.recognitions import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(sizes.of(5400, 300))]
@@ -54,7 +54,8 @@ def test_a_load_that_is_killed_ends_as_an_undisturbed_one(worlds, dataset, recor
     while kills < KILLS:
         left = 1 - killed.counts().get("recognitions", 0) / COUNT
         more = () if left else ("--force",)  # once all is there it is loaded anew, and killed
-        kills += _kill(killed, dataset, chance.uniform(0, work * (left or 1)), *more)
+        load = "load", "--source", dataset.path, *more
+        kills += _kill(killed, chance.uniform(0, work * (left or 1)), *load)
         _check_nothing_dangles(killed)
     told = killed.load(dataset)
     assert told["exit_code"] == 0
@@ -64,12 +65,36 @@ def test_a_load_that_is_killed_ends_as_an_undisturbed_one(worlds, dataset, recor
     record_property("figure", f"recognitions: {kills} kills of {COUNT} on {killed.shape}")
 
 
-def _kill(world: World, dataset: Dataset, after: float, *more: str) -> bool:
-    """Start a load and kill it so many seconds after it has begun; whether it was still alive."""
-    process = world.start("load", "--source", dataset.path, *more)
+def test_annotations_and_a_reset_that_are_killed_end_as_undisturbed_ones(worlds, dataset):
+    calm, killed = worlds
+    for one in worlds:
+        assert one.load(dataset, "--batch-id", "photos")["outcomes"]["loaded"] == COUNT
+    annotate = "load-qwen", "--file", dataset.annotations, "--batch-id", "boxes"
+    reset = "reset", "--batch-id", "photos", "--confirm"
+    for command in (annotate, reset):
+        began = time.monotonic()
+        assert calm.tell(*command)["exit_code"] == 0
+        kills = _kill_often(killed, time.monotonic() - began, *command)
+        killed.tell(*command)  # a batch that is gone already is told of as unknown
+        killed.tell("sweep", HEADRACE_RECOGNITIONS_GRACE_SECONDS="0")
+        assert killed.state() == calm.state()
+        print(f"{command[0]}: killed {kills} times before its end")
+        assert kills
+    assert killed.counts().keys() <= {"raw_qwen_annotations"}
+    assert not killed.objects()
+
+
+def _kill_often(world: World, seconds: float, *command: object) -> int:
+    """Kill a command later and later while it may be at work; how often it was alive then."""
+    return sum(_kill(world, seconds * turn / KILLS, *command) for turn in range(KILLS))
+
+
+def _kill(world: World, after: float, *command: object) -> bool:
+    """Start it and kill it so many seconds after it has begun; whether it was still alive."""
+    process = world.start(*command)
     assert process.stdout is not None
     for line in process.stdout:
-        if b"Config:" in line:
+        if b"Config:" in line or b"Deleting batch" in line:
             break
     time.sleep(after)
     process.kill()

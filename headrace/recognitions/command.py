@@ -182,6 +182,7 @@ def _confirm(parts: Parts, batch_id: str, is_confirmed: bool) -> None:
     question = f"Delete batch {batch_id} ({where}): {listed}?"
     if not is_confirmed and not _agreed(question):
         raise Stop("not_confirmed", "nothing was deleted; --confirm skips the question", USAGE)
+    log.info("Deleting batch %s (%s): %s", batch_id, where, listed)
 
 
 def _agreed(question: str) -> bool:
