@@ -26,7 +26,7 @@ OVER_ALL = ("tests/test_matrix.py", "tests/test_tenants_http.py")
 #: The tests of a part, by the beginning of its paths; the first that fits counts.
 OWN_TESTS = {
     "apps/analytics/": "test_prices test_price_sensing test_anomalies",
-    "apps/audit/": "test_audit test_retention",
+    "apps/audit/": "test_erasing test_audit test_retention",
     "apps/core/table_buckets": "test_limits",
     "apps/core/": "test_jobs test_idempotency test_retention",
     "apps/exports/": "test_export_jobs test_lifecycle",
