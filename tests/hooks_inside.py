@@ -8,10 +8,12 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import IntegrityError, connection
 from django.db.models.functions import Now
 
 from apps.analytics import price_statements
+from apps.core import jobs
 from apps.core.idempotency import Key
 from apps.core.isolation import tenant_reading, tenant_transaction
 from apps.core.jobs import Claims, GiveBack, Lease
@@ -19,7 +21,7 @@ from apps.core.models import Job
 from apps.core.retention import ago
 from apps.ingestions import notices
 from apps.ingestions.models import Chunk, ChunkState, Upload
-from apps.webhooks import delivery, kinds, outbox
+from apps.webhooks import delivery, kinds, outbox, retention, schedule
 from apps.webhooks.models import Attempt, Delivery, DeliveryState, Endpoint, Event, Lane
 
 
@@ -132,14 +134,15 @@ def take_turns(url: str) -> list[Any]:
     return [len(set(served)), raised, Job.objects.get().priority]
 
 
-def _busy(url: str, events: int) -> None:
-    """An endpoint of a tenant of its own with so many events."""
+def _busy(url: str, events: int) -> UUID:
+    """A tenant of its own that has an endpoint with so many events."""
     tenant, endpoint = uuid4(), uuid4()
     with tenant_transaction(tenant):
         Endpoint.objects.create(endpoint_id=endpoint, tenant_id=tenant, url=url, salt="00" * 16)
         Lane.objects.create(endpoint_id=endpoint, tenant_id=tenant, events=[kinds.TEST])
         for _ in range(events):
             outbox.write(outbox.event_of(tenant, kinds.TEST, {}), [endpoint])
+    return tenant
 
 
 def _turn() -> None:
@@ -181,6 +184,56 @@ def rest(url: str) -> list[float]:
         (lane.held_until - lane.served_at).total_seconds(),
         Lane.objects.filter(delivery._is_quick()).count(),
     ]
+
+
+def forget() -> list[Any]:
+    """Of two tenants each has three deliveries, with an attempt each: one that ended long ago, one
+    that ended lately, one that waits. How many steps it took to remove what is too old, and how
+    many deliveries, attempts and events either has left.
+    """
+    owners = [_busy(f"https://example.org/{number}", 3) for number in range(2)]
+    for owner in owners:
+        old, late, _ = Delivery.objects.filter(tenant_id=owner).order_by("pk")
+        _end(old, days=settings.HEADRACE_WEBHOOK_DAYS + 1)
+        _end(late, days=settings.HEADRACE_WEBHOOK_DAYS - 1)
+        with tenant_transaction(owner):
+            for row in Delivery.objects.filter(tenant_id=owner):
+                Attempt.objects.create(tenant_id=owner, delivery_id=row.pk, milliseconds=1)
+    lease, steps = _held(), 0
+    while retention.remove_deliveries(lease):
+        steps += 1
+    return [steps, *map(_left, owners)]
+
+
+def expire() -> list[str]:
+    """What becomes of two deliveries that wait, one for longer than any schedule."""
+    _busy("https://example.org", 2)
+    first, _ = Delivery.objects.order_by("pk")
+    longest = sum(schedule.WAITS)
+    Delivery.objects.filter(pk=first.pk).update(due_at=ago(seconds=longest + 60))
+    Delivery.objects.exclude(pk=first.pk).update(due_at=ago(seconds=longest - 60))
+    lease = _held()
+    assert [retention.expire(lease), retention.expire(lease)] == [True, False]
+    return list(Delivery.objects.order_by("pk").values_list("state", flat=True))
+
+
+def _end(row: Delivery, days: float) -> None:
+    ended = {"state": DeliveryState.DELIVERED, "ended_at": ago(days=days)}
+    Delivery.objects.filter(pk=row.pk).update(**ended)
+
+
+def _left(owner: UUID) -> list[int]:
+    own = Delivery.objects.filter(tenant_id=owner).count()
+    with tenant_reading(owner):
+        return [own, Attempt.objects.count(), Event.objects.count()]
+
+
+def _held() -> Lease:
+    """The right to work on a job that no worker will claim."""
+    job = Job.objects.create(kind="none", subject=uuid4(), tenant_id=uuid4())
+    lease = jobs.seize(job)
+    assert lease is not None
+    return lease
 
 
 def order_of_ties() -> str:

@@ -55,3 +55,11 @@ def test_a_slow_receiver_rests_and_makes_room_for_files(process, receiver):
 
 def test_of_many_that_are_due_at_once_the_next_is_found_without_sorting(process):
     assert "TEMP B-TREE" not in process.do("order_of_ties")
+
+
+def test_deliveries_that_ended_long_ago_go_with_all_that_is_theirs_tenant_by_tenant(process):
+    assert process.do("forget") == [2, [2, 2, 2], [2, 2, 2]]
+
+
+def test_what_came_to_no_attempt_for_longer_than_the_schedule_has_failed(process):
+    assert process.do("expire") == ["failed", "pending"]
