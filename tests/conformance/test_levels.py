@@ -136,6 +136,19 @@ def test_levels_go_below_zero_where_the_tenant_allows_it(database, send):
     assert levels(database)[UUID(ONE).hex] == (-2, 2)
 
 
+def test_one_product_id_of_two_tenants_has_two_levels(database, send, parents):
+    own, other = database.tenant, uuid4()
+    assert send({"delta": 5}, {"delta": 1}).outcome_by_line() == ["inserted"] * 2
+    database.tenant = other
+    parents(STOCK, 1, 2)
+    assert send({"delta": 100}, {"delta": 10}).outcome_by_line() == ["inserted"] * 2
+    assert send({"delta": -1}).outcome_by_line() == ["inserted"]
+    assert (moves(database)[-1], levels(database)) == ((3, -1, 109), {UUID(ONE).hex: (109, 3)})
+    database.tenant = own
+    assert send({"delta": 2}).outcome_by_line() == ["inserted"]
+    assert (moves(database)[-1], levels(database)) == ((3, 2, 8), {UUID(ONE).hex: (8, 3)})
+
+
 def test_known_events_count_once_whatever_else_is_in_the_file(database, send):
     events = [{"stock_event_id": str(uuid4()), "delta": delta} for delta in (5, -2, 1)]
     send(*events)

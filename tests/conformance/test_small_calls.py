@@ -81,6 +81,20 @@ def falls(database: road.Database, *events: dict[str, object], many: int = 0) ->
 
 
 @pytest.mark.parametrize("many", [0, 150])
+def test_a_fall_of_another_tenants_product_of_that_id_is_not_told(database, parents, many):
+    own, other = database.tenant, uuid4()
+    for owner, change in ((own, 9), (other, -9)):
+        database.tenant = owner
+        parents(STOCK, 1, 2)
+        falls(database, {"delta": change}, many=many)
+    assert falls(database, {"delta": 10}, {"delta": -1}, many=many) == []
+    database.tenant = own
+    assert falls(database, {"delta": -4}, {"delta": 1}, many=many) == []
+    database.tenant = other
+    assert falls(database, {"delta": -4}, {"delta": 1}, many=many) == [Fall(ONE, -3)]
+
+
+@pytest.mark.parametrize("many", [0, 150])
 def test_a_level_that_falls_below_0_is_told_once_with_what_it_led_to(database, parents, many):
     parents(STOCK, 1, 2)
     known = {"stock_event_id": str(uuid4()), "delta": -1}
