@@ -105,11 +105,11 @@ def run_one() -> None:
 
 
 def turns_of_a_rollup() -> list[str]:
-    """A rollup beside a file that waits; late, beside another one; late; and where nothing waits.
+    """A rollup beside a file that waits; late, beside another one; late; beside a neighbour's file.
 
     Of each the state that its claim left it in, and how many days it left listed.
     """
-    shop = Shop()
+    shop, neighbour = Shop(), Shop()
     shop.orders[0] |= {"kind": "sale", "order_date": MOMENTS[0], "total_amount": "5"}
     shop.send("orders", shop.orders[:1])
     drain_ingestion()
@@ -123,6 +123,7 @@ def turns_of_a_rollup() -> list[str]:
     shop.orders[0]["total_amount"] = "6"
     shop.send("orders", shop.orders[:1])
     drain_ingestion()
+    neighbour.send("customers", neighbour.buyers)
     return [*told, _turn(shop)]
 
 

@@ -1,5 +1,7 @@
 """Promotion lists the days of what it changes, of what that was before, and no others."""
 
+from uuid import uuid4
+
 import psycopg
 import pymysql
 import pytest
@@ -86,6 +88,21 @@ def test_a_line_that_moves_lists_the_days_of_both_orders(land, listed):
     assert listed() == ["2025-03-01", "2025-03-05"]
     land(ITEMS, item | {"order_id": second["order_id"], "quantity": 9})
     assert listed() == ["2025-03-05"]
+
+
+def test_the_day_of_a_line_is_that_of_its_own_tenants_order(database, land, listed):
+    own, other = database.tenant, uuid4()
+    goods, bought = product(), order()
+    item = order_item(bought["order_id"], goods["product_id"])
+    days = {other: "2025-03-07", own: "2025-03-01"}
+    for database.tenant, day in days.items():
+        land(BY_NAME["products"], goods)
+        land(ORDERS, bought | {"order_date": f"{day}T10:00:00Z"})
+        listed()
+        land(ITEMS, item)
+        assert listed() == [day]
+    land(ITEMS, item | {"quantity": 9})
+    assert listed() == [days[own]]
 
 
 def test_refused_and_parked_rows_list_nothing(land, listed):

@@ -173,6 +173,20 @@ def test_an_equal_row_of_a_newer_file_wins_against_a_late_one_where_it_renews(
 
 
 @REPLACING
+def test_an_equal_row_renews_none_of_another_tenant(
+    entity: Entity, database: road.Database, land, parents
+):
+    own, other, row = database.tenant, uuid4(), example(entity, 1)
+    for database.tenant in (own, other):
+        parents(entity, 1, 2)
+        land(entity, row, number=1)
+    assert land(entity, row, number=3, older=anything).outcome_by_line() == ["unchanged"]
+    database.tenant = own
+    late = example(entity, 2) | {entity.key: row[entity.key]}
+    assert land(entity, late, number=2).outcome_by_line() == ["updated"]
+
+
+@REPLACING
 def test_an_equal_row_that_does_not_renew_is_not_written(
     entity: Entity, database: road.Database, land, parents
 ):

@@ -175,6 +175,20 @@ def test_intervals_of_other_owners_and_tenants_do_not_count(
 
 
 @INTERVAL
+def test_an_end_that_is_left_out_is_not_another_tenants(
+    entity: Entity, database: road.Database, land, parents
+):
+    own = database.tenant
+    database.tenant = uuid4()
+    parents(entity, 1)
+    assert outcomes(land(entity, span(entity, 1, 0, 5))) == "i"
+    database.tenant = own
+    parents(entity, 1)
+    assert outcomes(land(entity, span(entity, 2, 6, 9))) == "i"
+    assert outcomes(land(entity, span(entity, 1, 0, ABSENT))) == "r"
+
+
+@INTERVAL
 def test_rows_of_one_owner_meet_in_one_segment(
     entity: Entity, database: road.Database, land, parents
 ):
