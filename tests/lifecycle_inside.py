@@ -22,6 +22,7 @@ from apps.ingestions import sources
 from apps.ingestions.models import Chunk, Upload
 from apps.lifecycle import erasing, selectors, services
 from apps.lifecycle.models import Erasure
+from apps.tenants import issuing
 from apps.tenants.models import Tenant, TenantState
 from headrace.pipeline.errors import LeaseLost
 
@@ -29,6 +30,12 @@ from headrace.pipeline.errors import LeaseLost
 def _tenant(name: str = "Leaver") -> UUID:
     """A suspended tenant, with a stored file, its chunk, and a job that waits."""
     tenant = services.create({"name": name}).tenant.pk
+    _upload(tenant, name)
+    services.suspend(tenant, TenantState.SUSPENDED)
+    return tenant
+
+
+def _upload(tenant: UUID, name: str) -> None:
     upload = Upload.objects.create(tenant_id=tenant)
     chunk = uuid4()
     source = f"{sources.FOLDER}/{tenant}/{chunk}"
@@ -36,8 +43,6 @@ def _tenant(name: str = "Leaver") -> UUID:
     facts = {"entity": "customers", "filename": f"{name}.ndjson", "bytes": 5, "number": 1}
     Chunk.objects.create(id=chunk, upload=upload, tenant_id=tenant, source=source, **facts)
     jobs.enqueue("ingest", chunk, tenant, group=upload.pk)
-    services.suspend(tenant, TenantState.SUSPENDED)
-    return tenant
 
 
 def _work() -> None:
@@ -109,6 +114,20 @@ def beside_a_neighbour() -> list[Any]:
     audit.allow_erasure(neighbour, tomorrow)
     proof = _erased(leaver)
     return [proof["status"], [job.state for job in Job.objects.filter(tenant_id=neighbour)]]
+
+
+def told_beside_a_neighbour() -> list[Any]:
+    """What is told of a tenant before and after a neighbour gets keys, files and an erasure; and
+    whether the tenant then gets an erasure of its own, which no other waits for.
+    """
+    own, neighbour = _tenant(), _tenant("Neighbour")
+    before = selectors.tenant(own)
+    issuing.make(Tenant.objects.get(pk=neighbour), issuing.Terms(scopes=("read",)))
+    _upload(neighbour, "More")
+    theirs = services.erase(neighbour, str(neighbour), "test")
+    after, is_free = selectors.tenant(own), not services.is_erasing(own)
+    ours = services.erase(own, str(own), "test")
+    return [before == after, is_free, ours.pk != theirs.pk, ours.tenant_id == own]
 
 
 def resisting_scratch() -> list[Any]:

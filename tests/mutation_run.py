@@ -31,7 +31,7 @@ OWN_TESTS = {
     "apps/core/": "test_jobs test_idempotency test_retention",
     "apps/exports/": "test_export_jobs test_lifecycle",
     "apps/ingestions/": "test_ingestion_http test_sessions test_waking test_races",
-    "apps/lifecycle/": "test_lifecycle test_erasing",
+    "apps/lifecycle/": "test_erasing test_lifecycle",
     "apps/metrics/": "test_metrics test_metrics_histories",
     "apps/moving/": "test_moving",
     "apps/stocks/": "test_stock_http test_stock_levels_http",

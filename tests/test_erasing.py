@@ -51,6 +51,10 @@ def test_a_neighbours_job_goes_on_and_its_order_frees_nothing(database):
     assert database.do("beside_a_neighbour", **AT_ONCE) == ["done", ["queued"]]
 
 
+def test_a_neighbours_keys_files_and_erasure_are_none_of_a_tenants(sqlite):
+    assert sqlite.do("told_beside_a_neighbour", **AT_ONCE) == [True, True, True, True]
+
+
 def test_a_scratch_folder_that_cannot_be_removed_is_named_and_tried_again(sqlite):
     assert sqlite.do("resisting_scratch", HEADRACE_CLAIM_SECONDS="0", **AT_ONCE) == [
         "running",

@@ -24,7 +24,7 @@ from headrace.pipeline.errors import Permanent
 ROLLUP = "rollup"
 SWEEP_SECONDS = 60.0
 REST = 50  # times as long as a sweep took
-LATE_SECONDS = 300
+LATE_SECONDS = 900
 QUIET_SECONDS = 3_600  # after a rollup that could not succeed
 PUT_OFF_SECONDS = 3.0
 
