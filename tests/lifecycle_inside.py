@@ -40,7 +40,8 @@ def _upload(tenant: UUID, name: str) -> None:
     chunk = uuid4()
     source = f"{sources.FOLDER}/{tenant}/{chunk}"
     objects.store().put(source, [b"bytes"])
-    facts = {"entity": "customers", "filename": f"{name}.ndjson", "bytes": 5, "number": 1}
+    facts = {"entity": "customers", "filename": f"{name}.ndjson", "bytes": 5}
+    facts["number"] = Chunk.objects.filter(tenant_id=tenant).count() + 1
     Chunk.objects.create(id=chunk, upload=upload, tenant_id=tenant, source=source, **facts)
     jobs.enqueue("ingest", chunk, tenant, group=upload.pk)
 
