@@ -7,7 +7,7 @@ what a load writes, bring the next checkpoint nearer, and with it the next image
 
 from contextlib import suppress
 
-from django.db import ProgrammingError, connection, transaction
+from django.db import IntegrityError, InternalError, ProgrammingError, connection, transaction
 
 PARAMETER = "wal_compression"
 METHOD = "lz4"  #: pglz, which every server has, takes more processor time
@@ -15,6 +15,9 @@ METHOD = "lz4"  #: pglz, which every server has, takes more processor time
 _UNDECIDED = """
 SELECT EXISTS (SELECT FROM pg_settings
                WHERE name = %s AND setting = 'off' AND source = 'default' AND %s = ANY(enumvals))"""
+
+#: We may not; or another was first, which the server finds out at its own tables.
+_NOT_OURS = (ProgrammingError, IntegrityError, InternalError)
 
 
 def statement() -> str:
@@ -24,8 +27,8 @@ def statement() -> str:
 
 
 def compress() -> None:
-    """Run it where our user may, and nobody has decided."""
-    with suppress(ProgrammingError), transaction.atomic(), connection.cursor() as cursor:
+    """Run it where our user may, and nobody has decided, be it at the same moment."""
+    with suppress(*_NOT_OURS), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_UNDECIDED, [PARAMETER, METHOD])
         [is_undecided] = cursor.fetchone()
         if is_undecided:
