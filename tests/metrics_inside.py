@@ -104,6 +104,48 @@ def run_one() -> None:
         worker.execute(lease)
 
 
+def twins() -> list[bool]:
+    """Two tenants with rows of the same ids and other contents: whether the figures of each are
+    those of its own rows, once when all are new and once when all are made anew.
+    """
+    own, other = Shop(), Shop()
+    for shop, times in ((own, 1), (other, 10)):
+        shop.send("customers", own.buyers)
+        shop.send("products", own.goods)
+        shop.send("orders", [_sale(own, place, times) for place in range(4)])
+        shop.send("order_items", [_sold(own, place, times) for place in range(4)])
+    drain()
+    found = [_is_kept_right(shop) for shop in (own, other)]
+    for shop in (own, other):
+        services.list_all(shop.tenant)
+        services.roll_up(shop.tenant)
+    return [*found, *(_is_kept_right(shop) for shop in (own, other))]
+
+
+def _sale(shop: Shop, place: int, times: int) -> dict[str, Any]:
+    return shop.orders[place] | {
+        "kind": "sale",
+        "order_status": "delivered",
+        "order_date": MOMENTS[0],
+        "total_amount": str(times * (place + 1)),
+        "customer_id": shop.buyers[place % 3]["customer_id"],
+    }
+
+
+def _sold(shop: Shop, place: int, times: int) -> dict[str, Any]:
+    return shop.items[place] | {
+        "order_id": shop.orders[place]["order_id"],
+        "product_id": shop.goods[place % 2]["product_id"],
+        "quantity": times,
+        "line_total": str(times),
+    }
+
+
+def _is_kept_right(shop: Shop) -> bool:
+    kept = sales.kept_days(SERVICE, shop.tenant)
+    return bool(kept) and kept == sales.buckets(sales.orders(SERVICE, shop.tenant), sales.day)
+
+
 def turns_of_a_rollup() -> list[str]:
     """A rollup beside a file that waits; late, beside another one; late; beside a neighbour's file.
 
