@@ -414,14 +414,17 @@ def test_a_full_day_refuses_before_a_body_is_read_and_says_when_to_come(running_
 
 
 def test_a_file_that_ends_with_nothing_landed_gives_its_rows_back(running_service, operator):
-    shop = operator.new()
-    operator.limit(shop, max_rows_per_day=10)
+    shop, neighbour = operator.new(), operator.new()
+    for one in (shop, neighbour):
+        operator.limit(one, max_rows_per_day=10)
+    assert neighbour.load("customers.ndjson", customers(9))["status"] == "completed"
     whole = shop.open_upload(error_policy="reject_all", on_missing_parent="reject")
     assert shop.load("customers.ndjson", customers(1))["status"] == "completed"
     sent = shop.send("customers.ndjson", customers(9) + ndjson(customer(name=7)), token=whole)
     assert sent.status_code == 201, sent.text
     assert shop.wait(whole)["chunks"][0]["code"] == "rejected_whole"
     assert operator.used(shop)["rows_today"] == 1
+    assert operator.used(neighbour)["rows_today"] == 9
 
 
 def test_events_of_stock_calls_count_for_a_tenant_whose_rows_are_limited(running_service, operator):
