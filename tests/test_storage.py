@@ -44,6 +44,16 @@ def test_an_object_of_the_root_and_a_folder_that_holds_more_stay(tmp_path):
         store.open("owner")
 
 
+@pytest.mark.parametrize("key", ["../out", "a/../../out", "/out", "a//b", "a/./b", "", "a/.."])
+def test_a_key_never_leads_out_of_its_store(tmp_path, key):
+    store = LocalStore(tmp_path / "store")
+    with pytest.raises(ValueError, match="inside the store"):
+        store.put(key, [b"escaped"])
+    with pytest.raises(ValueError, match="inside the store"):
+        store.open(key)
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_an_object_that_fails_to_come_leaves_no_part(tmp_path):
     def broken():
         yield b"half"

@@ -6,13 +6,13 @@ from pathlib import Path
 from headrace.recognitions.errors import Code, Refused
 
 
-def read(path: Path, name: str, most: int) -> bytes:
+def read(path: str | Path, name: str, most: int) -> bytes:
     """A file's bytes; of one that has more than `most`, `most` and one.
 
     As many are asked for as there are, because what is asked for is allocated. Raises Refused.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             return file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     except OSError as error:
         raise Refused(name, "", Code.FILE_UNREADABLE, error.strerror or "unreadable") from error

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -67,10 +68,11 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A file, and its name from the dataset's folder on."""
+class File:
+    """A file: its place, its own name, and the same from the dataset's folder on."""
 
-    path: Path
+    path: str
+    own_name: str
     name: str
 
 
@@ -126,7 +128,7 @@ def _folders(dataset: Path, place: Path, depth: int) -> Iterator[Folder]:
             yield from _folders(dataset, path, depth - 1)
 
 
-def shown(path: Path) -> str:
+def shown(path: str | Path) -> str:
     """A path as text that any database takes: bytes of a name that are no UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")
 
@@ -134,14 +136,14 @@ def shown(path: Path) -> str:
 def read(folder: Folder) -> Recognition:
     """What a folder holds. Raises Refused with the first fault."""
     held = _files(folder)
-    found = _photo_paths(folder, held)
+    found = _photo_files(folder, held)
     menu = _only(folder, held, _MENU, "AM.json")
     check = _only(folder, held, _CHECK, "correct_dishes.json")
-    chosen = [*(one.path for one in found.values()), menu, check]
+    chosen = [*found.values(), menu, check]
     _check_ids(folder, chosen)
     recognized_on, remarks = _date(folder, chosen)
-    menu_text, dishes = _document(folder, menu, _MENUS)
-    check_text, lines = _document(folder, check, _CHECKS)
+    menu_text, dishes = _document(menu, _MENUS)
+    check_text, lines = _document(check, _CHECKS)
     _check_dishes(check_text.name, lines, dishes)
     looked = {role: photos.look_at(one.path, one.name) for role, one in found.items()}
     return Recognition(
@@ -155,14 +157,13 @@ def read(folder: Folder) -> Recognition:
     )
 
 
-def photo_paths(folder: Folder) -> dict[Role, Named]:
+def photo_files(folder: Folder) -> dict[Role, File]:
     """The files of a folder's photos. Raises Refused unless there is one of each."""
-    return _photo_paths(folder, _files(folder))
+    return _photo_files(folder, _files(folder))
 
 
-def _photo_paths(folder: Folder, held: list[Path]) -> dict[Role, Named]:
-    found = {role: _only(folder, held, pattern, role) for role, pattern in _PHOTO.items()}
-    return {role: Named(path, _name(folder, path)) for role, path in found.items()}
+def _photo_files(folder: Folder, held: list[File]) -> dict[Role, File]:
+    return {role: _only(folder, held, pattern, role) for role, pattern in _PHOTO.items()}
 
 
 def photo_of(path: str) -> tuple[int, Role] | None:
@@ -186,44 +187,59 @@ def _named_id(name: str) -> int | None:
     return int(named[1] or named[2]) if named else None
 
 
-def _files(folder: Folder) -> list[Path]:
+def _files(folder: Folder) -> list[File]:
     """Its files and those of its folder `photos`, but none that a system hides."""
     try:
-        own = sorted(folder.path.iterdir())
-        inner = [path for path in own if path.name.lower() == "photos" and path.is_dir()]
-        found = [*own, *(path for place in inner for path in sorted(place.iterdir()))]
+        own = _listed(folder.path)
+        inner = [one for one in own if one.name.lower() == "photos" and one.is_dir()]
+        found = [_file(folder, one) for one in own if _is_shown(one)]
+        for place in inner:
+            below = filter(_is_shown, _listed(place))
+            found += [_file(folder, one, f"{place.name}/") for one in below]
     except OSError as error:
         text = error.strerror or "unreadable"
         raise Refused(folder.name, "", Code.FILE_UNREADABLE, text) from error
-    return [path for path in found if path.is_file() and not path.name.startswith(".")]
+    return found
 
 
-def _only(folder: Folder, held: list[Path], pattern: re.Pattern[str], what: str) -> Path:
-    found = [path for path in held if pattern.fullmatch(path.name)]
+def _listed(place: os.PathLike[str]) -> list[os.DirEntry[str]]:
+    with os.scandir(place) as entries:
+        return sorted(entries, key=attrgetter("name"))
+
+
+def _is_shown(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() and not entry.name.startswith(".")
+    except OSError:  # a link that leads back to itself
+        return False
+
+
+def _file(folder: Folder, entry: os.DirEntry[str], inside: str = "") -> File:
+    return File(entry.path, entry.name, f"{folder.name}/{shown(inside + entry.name)}")
+
+
+def _only(folder: Folder, held: list[File], pattern: re.Pattern[str], what: str) -> File:
+    found = [file for file in held if pattern.fullmatch(file.own_name)]
     if not found:
         text = f"expected a file {what!s}, found none"
         raise Refused(folder.name, "", Code.FILE_MISSING, text)
     if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+        names = ", ".join(file.own_name for file in found)
         raise Refused(folder.name, "", Code.FILE_AMBIGUOUS, f"expected one {what!s}, found {names}")
     return found[0]
 
 
-def _name(folder: Folder, path: Path) -> str:
-    return f"{folder.name}/{shown(path.relative_to(folder.path))}"
-
-
-def _check_ids(folder: Folder, held: list[Path]) -> None:
-    for path in held:
-        named = _named_id(path.name)
+def _check_ids(folder: Folder, chosen: list[File]) -> None:
+    for file in chosen:
+        named = _named_id(file.own_name)
         if named not in (None, folder.recognition_id):
             text = f"expected a file of {folder.recognition_id}, its name says {named}"
-            raise Refused(_name(folder, path), "", Code.ID_DIFFERS, text)
+            raise Refused(file.name, "", Code.ID_DIFFERS, text)
 
 
-def _date(folder: Folder, held: list[Path]) -> tuple[date | None, list[Reject]]:
+def _date(folder: Folder, chosen: list[File]) -> tuple[date | None, list[Reject]]:
     """The day that the names say; without one there is a remark, and no date is invented."""
-    days = {day for path in held for day in _days(path.name)}
+    days = {day for file in chosen for day in _days(file.own_name)}
     if len(days) > 1:
         listed = ", ".join(sorted(map(str, days)))
         raise Refused(folder.name, "", Code.DATES_DIFFER, f"expected one day, found {listed}")
@@ -240,13 +256,12 @@ def _days(name: str) -> Iterator[date]:
             continue
 
 
-def _document(folder: Folder, path: Path, decoder: msgspec.json.Decoder[T]) -> tuple[Document, T]:
-    name = _name(folder, path)
-    text = read_text(path, name, MOST_JSON_BYTES)
-    return Document(name, text), decode(text, name, decoder)
+def _document(file: File, decoder: msgspec.json.Decoder[T]) -> tuple[Document, T]:
+    text = read_text(file.path, file.name, MOST_JSON_BYTES)
+    return Document(file.name, text), decode(text, file.name, decoder)
 
 
-def read_text(path: Path, name: str, most: int) -> str:
+def read_text(path: str | Path, name: str, most: int) -> str:
     """A file as text, of so many bytes at most. Raises Refused."""
     data = files.read(path, name, most)
     if len(data) > most:

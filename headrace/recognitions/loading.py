@@ -181,12 +181,12 @@ class Loading:
         if not missing:
             return Outcome.SKIPPED
         try:
-            self._mend(layout.photo_paths(folder), missing)
+            self._mend(layout.photo_files(folder), missing)
         except Refused as refused:
             return refused.reject
         return Outcome.MENDED
 
-    def _mend(self, found: dict[Role, layout.Named], missing: dict[Role, Stored]) -> None:
+    def _mend(self, found: dict[Role, layout.File], missing: dict[Role, Stored]) -> None:
         for role, stored in missing.items():
             photo = photos.look_at(found[role].path, found[role].name)
             if photo.sha256 != stored.sha256:

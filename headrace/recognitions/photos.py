@@ -28,7 +28,7 @@ class Photo:
     `data` is its bytes if they are few: they need not be read and hashed again to be stored.
     """
 
-    path: Path
+    path: str | Path
     name: str
     sha256: str
     size: int
@@ -38,7 +38,7 @@ class Photo:
     data: bytes | None = field(default=None, repr=False, compare=False)
 
 
-def look_at(path: Path, name: str) -> Photo:
+def look_at(path: str | Path, name: str) -> Photo:
     """The facts of a photo. Raises Refused."""
     data = read(path, name)
     media_type, width, height = _measured(data, name)
@@ -56,7 +56,7 @@ def bytes_of(photo: Photo) -> bytes:
     return data
 
 
-def read(path: Path, name: str) -> bytes:
+def read(path: str | Path, name: str) -> bytes:
     """The file's bytes. Raises Refused if there are too many, or none can be read."""
     data = files.read(path, name, MOST_BYTES)
     if len(data) > MOST_BYTES:

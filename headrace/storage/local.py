@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from headrace.storage.base import ObjectMissing, StoreFull
 
+_NO_NAMES = frozenset(("", ".", ".."))
 TRIES = 1_000  # each of which another's deletion has to meet between two system calls
 
 
@@ -25,7 +26,7 @@ class LocalStore:
     """A store below `root`, which is made when the first object comes."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = root.resolve()
 
     def put(self, key: str, blocks: Iterable[bytes]) -> int:
         place = self._place(key)
@@ -52,7 +53,7 @@ class LocalStore:
     def delete(self, key: str) -> None:
         place = self._place(key)
         place.unlink(missing_ok=True)
-        for folder in place.relative_to(self._root.resolve()).parents[:-2]:
+        for folder in place.relative_to(self._root).parents[:-2]:
             try:
                 self._root.joinpath(folder).rmdir()
             except OSError:  # it holds something, or another has removed it
@@ -78,16 +79,16 @@ class LocalStore:
                 os.rmdir(below)
 
     def _stats(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        root = self._root.resolve()
+        root = f"{self._root}{os.sep}"
         for file in _files(self._place(folder)):
             with suppress(FileNotFoundError):  # a part that has become its object
-                yield file.path.removeprefix(f"{root}{os.sep}"), file.stat(follow_symlinks=False)
+                yield file.path.removeprefix(root), file.stat(follow_symlinks=False)
 
     def _place(self, key: str) -> Path:
-        place = self._root.joinpath(*key.split("/")).resolve()
-        if not place.is_relative_to(self._root.resolve()):
+        parts = key.split("/")
+        if any(part in _NO_NAMES for part in parts):
             raise ValueError("a key must stay inside the store")
-        return place
+        return self._root.joinpath(*parts)
 
 
 def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
