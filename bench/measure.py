@@ -19,6 +19,8 @@ from typing import NamedTuple, Self
 
 import psutil
 
+from tests import service
+
 ROOT = Path(__file__).resolve().parent.parent
 INTERVAL = 0.25
 BACKGROUND = ("checkpointer", "background writer", "walwriter")
@@ -124,10 +126,9 @@ def _family(pid: int) -> Iterator[tuple[str, psutil.Process]]:
 def service_roles() -> Iterator[tuple[str, psutil.Process]]:
     """The processes of the service that this process has started: `server` and `worker`."""
     for process in psutil.Process().children(recursive=True):
-        line = _command_line(process)
-        if "worker" in line:
+        if service.is_worker(process):
             yield "worker", process
-        elif "gunicorn" in line:
+        elif "gunicorn" in service.command_line(process):
             yield "server", process
 
 
@@ -136,9 +137,9 @@ def database_roles(name: str) -> Roles:
 
     def roles() -> Iterator[tuple[str, psutil.Process]]:
         servers = [
-            (process, " ".join(_command_line(process)))
+            (process, line)
             for process in psutil.process_iter(["ppid"])
-            if process.info["ppid"] and _command_line(process)[:1] != []
+            if process.info["ppid"] and (line := service.command_line(process))
         ]
         backends = [process for process, line in servers if f" {name} " in line]
         parents = {process.info["ppid"] for process in backends}
@@ -173,13 +174,6 @@ def together(*all_roles: Roles) -> Roles:
             yield from one()
 
     return roles
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def _peak(pid: int) -> float:

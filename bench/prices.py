@@ -150,7 +150,8 @@ def _textbook(running: Service) -> Iterator[int]:
     """The port of the textbook view, on the same database, under the same gunicorn settings."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "bench.textbook_prices:application"]
-    command += ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"]
+    command += ["--bind", f"127.0.0.1:{port}", "--name", f"127.0.0.1:{port}"]
+    command += ["--worker-class", "gthread"]
     command += ["--workers", str(os.cpu_count()), "--threads", "12", "--keep-alive", "75"]
     process = subprocess.Popen(
         [*command, "--log-level", "warning"], cwd=ROOT, env=running.environment

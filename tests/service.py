@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
+import psutil
 import psycopg
 import pymysql
 
@@ -154,7 +155,7 @@ class Service:
         """The process ids of the workers that this service started."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         pids = map(int, children.read_text().split())
-        return [pid for pid in pids if b"\0worker\0" in _command_line(pid)]
+        return [pid for pid in pids if is_worker(psutil.Process(pid))]
 
     def log(self) -> str:
         path = self.home / "logs" / "django.log"
@@ -326,8 +327,14 @@ def _undashed(value: object) -> object:
     return value.hex if isinstance(value, UUID) else value
 
 
-def _command_line(pid: int) -> bytes:
+def is_worker(process: psutil.Process) -> bool:
+    """Whether it is a worker that `manage.py serve` started."""
+    return command_line(process).startswith("headrace: worker")
+
+
+def command_line(process: psutil.Process) -> str:
+    """What the list of processes shows; nothing of one that is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

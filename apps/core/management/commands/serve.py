@@ -1,22 +1,30 @@
 """Server and worker processes side by side: the embedded default."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
+import setproctitle
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.db import connections
+from gunicorn.app import wsgiapp
 
 from apps.core import readiness
 
 #: For all children together: a request to a receiver of webhooks may take 15, and is recorded then.
 GRACE_SECONDS = 30
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Command(BaseCommand):
@@ -34,25 +42,25 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         readiness.refuse_to_start()
-        commands = [_server(options["host"], options["port"])]
-        commands += [_worker()] * options["workers"]
+        connections.close_all()  # none is shared with a child
+        members: list[Callable[[], None]] = [partial(_serve, options["host"], options["port"])]
+        members += [_work] * options["workers"]
         self.stdout.write(f"Headrace is at http://{options['host']}:{options['port']}/")
         self.stdout.flush()
-        Family(commands).run()
+        Family(members).run()
 
 
-def _server(host: str, port: int) -> list[str]:
+def _serve(host: str, port: int) -> None:
+    sys.argv = ["gunicorn", "main.wsgi:application", *_options(host, port)]
+    wsgiapp.run()
+
+
+def _options(host: str, port: int) -> list[str]:
     cores = max(os.cpu_count() or 1, 1)
     return [
-        *(sys.executable, "-m", "gunicorn", "main.wsgi:application", "--bind", f"{host}:{port}"),
-        *(
-            "--worker-class",
-            "apps.core.serving.Worker",
-            "--workers",
-            str(cores),
-            "--threads",
-            str(settings.HEADRACE_THREADS),
-        ),
+        *("--bind", f"{host}:{port}", "--name", f"{host}:{port}"),
+        *("--worker-class", "apps.core.serving.Worker"),
+        *("--workers", str(cores), "--threads", str(settings.HEADRACE_THREADS)),
         # Imported once, before the processes part: it starts sooner, and they share that memory.
         *("--preload", "--keep-alive", "75", "--log-level", "warning"),
         *("--limit-request-line", "8190", "--limit-request-fields", "64"),
@@ -65,23 +73,27 @@ def _proxies() -> list[str]:
     return [str(network) for network in settings.HEADRACE_TRUSTED_PROXIES]
 
 
-def _worker() -> list[str]:
-    return [sys.executable, "manage.py", "worker"]
+def _work() -> None:
+    setproctitle.setproctitle("headrace: worker")
+    call_command("worker")
 
 
 class Family:
-    """Child processes that live and die together."""
+    """Child processes that live and die together.
 
-    def __init__(self, commands: list[list[str]]) -> None:
-        self._commands = commands
-        self._children: list[subprocess.Popen[bytes]] = []
+    They are forked: what this process has imported they need not import, and all share its memory.
+    """
+
+    def __init__(self, members: list[Callable[[], None]]) -> None:
+        self._members = members
+        self._children: list[BaseProcess] = []
         self._is_stopping = False
 
     def run(self) -> None:
         """Keep the children alive until SIGTERM or SIGINT, then end them."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, self._stop)
-        self._children = [_start(command) for command in self._commands]
+        self._children = [_start(member) for member in self._members]
         while not self._is_stopping:
             time.sleep(0.2)
             self._revive()
@@ -92,21 +104,36 @@ class Family:
 
     def _revive(self) -> None:
         for place, child in enumerate(self._children):
-            if child.poll() is not None and not self._is_stopping:
+            if not child.is_alive() and not self._is_stopping:
                 time.sleep(0.5)
-                self._children[place] = _start(self._commands[place])
+                self._children[place] = _start(self._members[place])
 
     def _end(self) -> None:
         for child in self._children:
             child.terminate()
         end = time.monotonic() + GRACE_SECONDS
         for child in self._children:
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.0, end - time.monotonic()))
+            child.join(max(0.0, end - time.monotonic()))
+            assert child.pid  # it was started
             with suppress(ProcessLookupError):  # its own children too, if it left any
                 os.killpg(child.pid, signal.SIGKILL)
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+def _start(member: Callable[[], None]) -> BaseProcess:
+    child = multiprocessing.get_context("fork").Process(target=_begin, args=[member])
+    # The child has the signals back once it no longer takes them for its parent's.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    return child
+
+
+def _begin(member: Callable[[], None]) -> None:
     # A session of its own: Ctrl-C reaches the parent only, which ends the children in order.
-    return subprocess.Popen(command, start_new_session=True)
+    os.setsid()
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    member()
