@@ -15,7 +15,11 @@ from apps.core import bodies, idempotency, pages
 from apps.core.idempotency import Answer
 from apps.core.problems import Problem
 from apps.core.wire import CURSOR, PROBLEM, idempotency_header, plain, sent, whole
-from apps.tenants import issuing, selectors
+from apps.tenants import (
+    issuing,
+    openapi,  # noqa: F401 - defining it registers it
+    selectors,
+)
 from apps.tenants import serializers as shapes
 from apps.tenants.authentication import holder_of, tenant_at
 from apps.tenants.issuing import Terms
