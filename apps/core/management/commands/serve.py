@@ -74,6 +74,7 @@ def _proxies() -> list[str]:
 
 
 def _work() -> None:
+    sys.argv[1:] = ["worker"]
     setproctitle.setproctitle("headrace: worker")
     call_command("worker")
 
