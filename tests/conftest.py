@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import reading, road, servers, service
+from tests import reading, road, servers, service, templates
 
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 PARTITIONED = "postgresql-partitioned"  # the other shape of the same dialect's tables
@@ -101,6 +101,12 @@ def shared_data() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("NO SHARED DATA beside the project: tests on real input are skipped")
     return SHARED / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder of templates for the whole run, made where its processes are started."""
+    if not hasattr(config, "workerinput"):
+        templates.begin()
 
 
 @pytest.hookimpl(trylast=True)

@@ -99,6 +99,15 @@ class Service:
             raise AssertionError(f"{command} ended with {result.returncode}: {result.stderr}")
         return result
 
+    def migrate(self) -> None:
+        """Bring its empty database to where `migrate` would."""
+        migrate = partial(self.manage, "migrate", "--verbosity", "0")
+        if self.root != ROOT:
+            migrate()
+        elif templates.fill(self.home, self.environment, migrate):
+            with self.owner() as connection:
+                connection.cursor().execute(_OWN_INSTANT)
+
     def start(self, workers: int | None = None) -> None:
         command = [sys.executable, "manage.py", "serve", "--port", str(self.port)]
         command += [] if workers is None else ["--workers", str(workers)]
@@ -306,12 +315,7 @@ def _service(
     # Tests send bad keys by the hundred, all from one address.
     usual = {"HEADRACE_HOME": str(home), "HEADRACE_BAD_KEYS_PER_MINUTE": "off"}
     service = Service(home, {**inherited, **usual, **environment}, root)
-    migrate = partial(service.manage, "migrate", "--verbosity", "0")
-    if root != ROOT:
-        migrate()
-    elif templates.fill(home, service.environment, migrate):
-        with service.owner() as connection:
-            connection.cursor().execute(_OWN_INSTANT)
+    service.migrate()
     try:
         service.start(workers)
         yield service

@@ -1,16 +1,19 @@
-"""Migrated databases, made once in a test process and then copied: a migration takes seconds.
+"""Migrated databases, made once in a run of the tests and then copied: a migration takes seconds.
 
 A copy differs from a database that was migrated in the instant of its first migration only, which
 is what the object store of each database knows its own by.
 """
 
 import atexit
+import fcntl
+import hashlib
+import json
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
-from contextlib import closing, suppress
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +24,23 @@ from tests import servers
 
 SHAPES = ("HEADRACE_PARTITIONS", "HEADRACE_DB_ROLE")  #: what a migration asks the environment for
 SQLITE = "headrace.sqlite3"
-_made: dict[tuple[str | None, ...], str] = {}
+FOLDER = "TEST_TEMPLATES"  #: the variable by which the processes of a run know its templates
+
+
+def begin() -> Path:
+    """A folder for the templates of this process and of those that it starts; both end with it."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-templates-"))
+    os.environ[FOLDER] = str(folder)
+    atexit.register(_end, folder)
+    return folder
+
+
+def _end(folder: Path) -> None:
+    for record in folder.glob("*.json"):
+        url, kept = json.loads(record.read_text())
+        if url.startswith("postgresql:"):
+            _drop_postgresql(url, kept)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def fill(home: Path, environment: dict[str, str], migrate: Callable[[], object]) -> bool:
@@ -29,21 +48,28 @@ def fill(home: Path, environment: dict[str, str], migrate: Callable[[], object])
     url = environment.get("DATABASE_URL", "")
     scheme, server = url.partition(":")[0], url.rpartition("/")[0]
     copy, keep = _WAYS.get(scheme, (_copy_sqlite, _keep_sqlite))
-    key = (server, *(environment.get(name) for name in SHAPES))
-    if known := _made.get(key):
-        copy(known, url, home)
-        return True
-    migrate()
-    if (kept := keep(url, home)) is not None:
-        _made[key] = kept
-    return False
+    with _alone(server, *(environment.get(name, "") for name in SHAPES)) as record:
+        if not record.exists():
+            migrate()
+            if (kept := keep(url, home)) is not None:
+                record.write_text(json.dumps([url, kept]))
+            return False
+    _, known = json.loads(record.read_text())
+    copy(known, url, home)
+    return True
 
 
-@cache
+@contextmanager
+def _alone(*key: str) -> Iterator[Path]:
+    """Where the template of this key is noted, while no other process makes it."""
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    with (_folder() / f"{digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _folder() / f"{digest}.json"
+
+
 def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="headrace-templates-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return Path(os.environ[FOLDER]) if FOLDER in os.environ else begin()
 
 
 def _keep_sqlite(url: str, home: Path) -> str:
@@ -77,7 +103,6 @@ def _keep_postgresql(url: str, home: Path) -> str:
     kept = f"headrace_test_template_{uuid4().hex[:12]}"
     with _administering(url) as administrator:
         copy_postgresql(administrator, url.rpartition("/")[2], kept)
-    atexit.register(_drop_postgresql, url, kept)
     return kept
 
 

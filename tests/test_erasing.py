@@ -18,7 +18,7 @@ ONE_A_MINUTE = {"HEADRACE_TENANT_PER_MINUTE": "1", "HEADRACE_PRODUCT_PER_MINUTE"
 def database(request, tmp_path_factory) -> Iterator[Inside]:
     home = tmp_path_factory.mktemp(f"erasing_{request.param}")
     with inside.database(home, server_of(request, request.param)) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         yield Inside(service, "lifecycle_inside")
 
 
@@ -26,7 +26,7 @@ def database(request, tmp_path_factory) -> Iterator[Inside]:
 def sqlite(tmp_path_factory) -> Iterator[Inside]:
     """For what asks the database nothing of its own."""
     with inside.database(tmp_path_factory.mktemp("erasing"), None) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         yield Inside(service, "lifecycle_inside")
 
 

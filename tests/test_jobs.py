@@ -61,7 +61,7 @@ def migrated(home, environment: dict[str, str]) -> Database:
     ours = ("DB_", "DATABASE_", "HEADRACE_", "DJANGO_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     service = Service(home, {**inherited, "HEADRACE_HOME": str(home), **environment})
-    service.manage("migrate", "--verbosity", "0")
+    service.migrate()
     return Database(service)
 
 

@@ -71,7 +71,7 @@ def serving(
 ) -> Iterator[tuple[httpx2.Client, Service]]:
     with inside.database(home, server) as service:
         service.environment.update(HEADRACE_LOGS=str(home / "logs"), **settings)
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         port = free_port()
         with (
             gunicorn(service, port),
@@ -260,7 +260,7 @@ def test_a_product_of_zeros_is_no_tenant(calls):
 def database(request, tmp_path_factory) -> Iterator[Inside]:
     home = tmp_path_factory.mktemp(request.param)
     with inside.database(home, server_of(request, request.param)) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         yield Inside(service, "limits_inside")
 
 

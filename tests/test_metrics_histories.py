@@ -23,7 +23,7 @@ SHORT_LEASE = {"HEADRACE_LEASE_SECONDS": "1", "HEADRACE_SWEEP_SECONDS": "1"}
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_figures_are_those_of_the_rows_after_any_history(dialect, request, tmp_path):
     with inside.database(tmp_path, server_of(request, dialect)) as opened:
-        opened.manage("migrate", "--verbosity", "0")
+        opened.migrate()
         histories = Inside(opened, "metrics_inside")
         assert histories.do("random_histories", HISTORIES) >= HISTORIES
 
@@ -31,13 +31,13 @@ def test_figures_are_those_of_the_rows_after_any_history(dialect, request, tmp_p
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_figures_of_two_tenants_with_the_same_ids_are_each_ones_own(dialect, request, tmp_path):
     with inside.database(tmp_path, server_of(request, dialect)) as opened:
-        opened.manage("migrate", "--verbosity", "0")
+        opened.migrate()
         assert Inside(opened, "metrics_inside").do("twins") == [True] * 4
 
 
 def test_figures_wait_for_files_at_work_and_for_who_is_at_them_until_they_are_late(tmp_path):
     with inside.database(tmp_path, None) as opened:
-        opened.manage("migrate", "--verbosity", "0")
+        opened.migrate()
         told = Inside(opened, "metrics_inside").do("turns_of_a_rollup")
     waits = "queued, 1 listed"
     assert told == [waits, waits, "done, 0 listed", "done, 0 listed"]

@@ -47,7 +47,7 @@ def test_no_order_of_crashes_stalls_and_lost_messages_loses_or_doubles_a_line(tm
 def _run(home: Path, seed: int) -> Counter[str]:
     """How often each deed was done in a process of its own."""
     with inside.database(home, None) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         environment = Inside(service, "").environment(
             HEADRACE_LEASE_SECONDS="3600", HEADRACE_LOG_LEVEL="CRITICAL"
         )

@@ -13,7 +13,7 @@ from tests.inside import Inside
 def database(request, tmp_path) -> Iterator[Inside]:
     server = server_of(request, request.param)
     with inside.database(tmp_path, server) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         yield Inside(service, "races_inside")
 
 

@@ -42,7 +42,7 @@ NOTHING = "dropped counters"
 def migrated(dialect: str, request, folder: Path) -> Iterator[Inside]:
     server = server_of(request, dialect)
     with inside.database(folder, server) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         yield Inside(service, "retention_inside")
 
 

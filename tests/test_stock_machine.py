@@ -38,7 +38,7 @@ def test_no_order_of_calls_crashes_and_repetitions_moves_stock_twice_or_not_at_a
     """STOCK_SEED repeats a run."""
     seed = os.environ.get("STOCK_SEED") or str(random.randrange(2**32))
     with inside.database(tmp_path, server_of(request, dialect)) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         machine = Inside(service, "stock_machine")
         done = machine.do("run", SEQUENCES[dialect], seed, HEADRACE_LOG_LEVEL="CRITICAL")
     print("\n".join(f"{number:6} {name}" for name, number in sorted(done.items())))

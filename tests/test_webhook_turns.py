@@ -15,7 +15,7 @@ LOCAL = {"HEADRACE_WEBHOOK_ALLOW": "127.0.0.0/8"}
 @pytest.fixture
 def process(tmp_path) -> Iterator[Inside]:
     with inside.database(tmp_path, None) as service:
-        service.manage("migrate", "--verbosity", "0")
+        service.migrate()
         yield Inside(service, "hooks_inside")
 
 
