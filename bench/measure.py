@@ -126,9 +126,9 @@ def _family(pid: int) -> Iterator[tuple[str, psutil.Process]]:
 def service_roles() -> Iterator[tuple[str, psutil.Process]]:
     """The processes of the service that this process has started: `server` and `worker`."""
     for process in psutil.Process().children(recursive=True):
-        if service.is_worker(process):
+        if service.is_worker(process.pid):
             yield "worker", process
-        elif "gunicorn" in service.command_line(process):
+        elif "gunicorn" in service.command_line(process.pid):
             yield "server", process
 
 
@@ -139,7 +139,7 @@ def database_roles(name: str) -> Roles:
         servers = [
             (process, line)
             for process in psutil.process_iter(["ppid"])
-            if process.info["ppid"] and (line := service.command_line(process))
+            if process.info["ppid"] and (line := service.command_line(process.pid))
         ]
         backends = [process for process, line in servers if f" {name} " in line]
         parents = {process.info["ppid"] for process in backends}

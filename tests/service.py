@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
-import psutil
 import psycopg
 import pymysql
 
@@ -164,7 +163,7 @@ class Service:
         """The process ids of the workers that this service started."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         pids = map(int, children.read_text().split())
-        return [pid for pid in pids if is_worker(psutil.Process(pid))]
+        return [pid for pid in pids if is_worker(pid)]
 
     def log(self) -> str:
         path = self.home / "logs" / "django.log"
@@ -331,14 +330,14 @@ def _undashed(value: object) -> object:
     return value.hex if isinstance(value, UUID) else value
 
 
-def is_worker(process: psutil.Process) -> bool:
+def is_worker(pid: int) -> bool:
     """Whether it is a worker that `manage.py serve` started."""
-    return command_line(process).startswith("headrace: worker")
+    return command_line(pid).startswith("headrace: worker")
 
 
-def command_line(process: psutil.Process) -> str:
+def command_line(pid: int) -> str:
     """What the list of processes shows; nothing of one that is gone."""
     try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
         return ""

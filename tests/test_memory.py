@@ -24,7 +24,7 @@ def peaks(running: Service) -> dict[str, int]:
     """The highest resident size of each process of the service, in kB, by command and pid."""
     found = {}
     for process in psutil.Process(running.pid).children(recursive=True):
-        name = "worker" if service.is_worker(process) else "server"
+        name = "worker" if service.is_worker(process.pid) else "server"
         found[f"{name} {process.pid}"] = peak_kb(process.pid)
     return found
 

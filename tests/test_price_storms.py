@@ -175,7 +175,7 @@ def test_who_waits_hears_at_once_and_who_waits_in_vain_gets_an_empty_page(shop):
 def servers_of(running: Service) -> list[psutil.Process]:
     """The processes that answer requests."""
     family = psutil.Process(running.pid).children(recursive=True)
-    return [process for process in family if "gunicorn" in service.command_line(process)]
+    return [process for process in family if "gunicorn" in service.command_line(process.pid)]
 
 
 @contextmanager
