@@ -1,6 +1,6 @@
 """The road of a dataset on one page: find → look up → read and check → transaction → account.
 
-Recognitions go in groups. Many threads read and check the files of a group, as many store them.
+Recognitions go in groups. Some threads read and check the files of a group, more store them.
 Every recognition that was found has exactly one outcome.
 """
 
@@ -23,6 +23,7 @@ from headrace.recognitions.storing import Storing
 from headrace.recognitions.transaction import STORE_FAILURES, Swept, Transactions
 
 AT_ONCE = 2  # groups: one is stored while another is committed
+READERS = 4  # threads that read and check; of sixteen most waited for the interpreter's lock
 _KNOWN = """
 SELECT recognition_id, role, object_key, sha256, bytes FROM {{recognition_photos}}
 WHERE tenant_id = :tenant AND recognition_id {among}"""
@@ -110,7 +111,7 @@ class Loading:
         self.account.found = len(found)
         groups = self._groups(self._unrepeated(found))
         with (
-            ThreadPoolExecutor(self._storing.threads, thread_name_prefix="read") as self._readers,
+            ThreadPoolExecutor(READERS, thread_name_prefix="read") as self._readers,
             ThreadPoolExecutor(AT_ONCE, thread_name_prefix="group") as pool,
         ):
             running: set[Future[None]] = set()
