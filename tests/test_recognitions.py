@@ -326,6 +326,7 @@ def test_layouts_vary(embedded, tmp_path):
     (folder / "AM.json").write_text('\ufeff[{"ExternalId": 7, "Name": "soup", "Price": 1}]')
     (folder / "CD.json").write_text('[{"Count":2,"Dishes":[{"Name":"soup","ExternalId":7}]}]')
     (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "old_Main.jpg").symlink_to(folder / "old_Main.jpg")  # no file: it leads to itself
     told = embedded.load(dataset)
     assert (outcomes(told), told["exit_code"]) == ({"loaded": 2}, 0)
     assert [(one["path"], one["code"]) for one in told["remarks"]] == [
