@@ -79,6 +79,7 @@ def _keep_sqlite(url: str, home: Path) -> str:
 
 
 def _copy_sqlite(kept: str, url: str, home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)  # as a migration would
     shutil.copy(kept, home / SQLITE)
 
 
