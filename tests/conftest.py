@@ -1,5 +1,6 @@
 """Fixtures: databases of every dialect for the engine, whole services for the rest."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def shared_data() -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     """One folder of templates for the whole run, made where its processes are started."""
-    if not hasattr(config, "workerinput"):
+    if templates.FOLDER not in os.environ:
         templates.begin()
 
 

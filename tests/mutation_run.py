@@ -1,25 +1,31 @@
 """Does the suite see every predicate that keeps tenants apart? `python -m tests.mutation_run`.
 
 Takes one such predicate at a time out of a copy of the repository, and runs against the copy, on
-SQLite, where no policy stands behind a predicate, the tests of the part that it was taken from; if
-they pass, those of who sees what over the whole surface. What then passes has survived: a gap of
-the tests, or a predicate behind which another one stands. By hand: each costs a run or two, and
-`--only` picks some.
+SQLite, where no policy stands behind a predicate, the test that failed without it last time; if it
+passes, the tests of the part that the predicate was taken from, then those of who sees what over
+the whole surface. What passes them all has survived: a gap of the tests, or a predicate behind
+which another one stands.
+
+`--write` keeps the verdicts in predicates.csv, where test_predicates.py wants one for each
+predicate, and a reason for each that survives. `--only` picks some.
 """
 
 import argparse
 import ast
+import csv
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import templates
 from tests.service import ROOT
 
 OVER_ALL = ("tests/test_matrix.py", "tests/test_tenants_http.py")
@@ -53,6 +59,8 @@ COMPARED = re.compile(
 ELSEWHERE = ("migrations", "postgresql", "mysql", "mariadb")  #: what SQLite never runs
 ON_SQLITE = "not postgresql and not mariadb and not redis"
 SECONDS = 1_200
+VERDICTS = Path("tests", "predicates.csv")
+Key = tuple[str, str, int]  #: path, name of what holds it, which of those that it holds
 
 
 class Cut(NamedTuple):
@@ -69,6 +77,69 @@ class Cut(NamedTuple):
         path = root / self.path
         source = path.read_text()
         path.write_text(source[: self.start] + self.instead + source[self.end :])
+
+
+class Verdict(NamedTuple):
+    """A predicate by what stays when lines move, and the test that fails without it."""
+
+    path: str
+    within: str
+    number: int
+    text: str
+    failing: str  #: "" where none does
+    reason: str = ""  #: why none does
+
+    @property
+    def key(self) -> Key:
+        return self.path, self.within, self.number
+
+
+def verdicts() -> dict[Key, Verdict]:
+    """What predicates.csv says."""
+    if not (ROOT / VERDICTS).exists():
+        return {}
+    with (ROOT / VERDICTS).open(newline="") as file:
+        rows = [
+            Verdict(path, within, int(number), *rest)
+            for path, within, number, *rest in list(csv.reader(file))[1:]
+        ]
+    return {row.key: row for row in rows}
+
+
+def write(known: Iterable[Verdict]) -> None:
+    with (ROOT / VERDICTS).open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Verdict._fields)
+        writer.writerows(sorted(known))
+
+
+def keyed() -> dict[Key, Cut]:
+    """Every predicate of the program by its key."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = {}
+    for cut in cuts():
+        within = _holder(cut)
+        seen[cut.path, within] += 1
+        found[cut.path, within, seen[cut.path, within]] = cut
+    return found
+
+
+def _holder(cut: Cut) -> str:
+    """The innermost function, class or name of a module whose text a predicate is part of."""
+    names = ""
+    for node in ast.walk(ast.parse((ROOT / cut.path).read_text())):  # outer ones come first
+        first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0) or 0
+        if first <= cut.line <= last and (name := _named(node)):
+            names = f"{names}.{name}" if names else name
+    return names
+
+
+def _named(node: ast.AST) -> str:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return node.name
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id
+    return ""
 
 
 def cuts() -> Iterator[Cut]:
@@ -119,15 +190,16 @@ def _comparisons(path: str, source: str) -> Iterator[Cut]:
         yield Cut(path, line, found.start(), found.end(), instead, found[0])
 
 
-def failing_without(cut: Cut, original: Path) -> str | None:
-    """The test that fails in a copy without the predicate; None where it survives."""
+def failing_without(cut: Cut, known: str, original: Path) -> str:
+    """The test that fails in a copy without the predicate; "" where it survives."""
     with _copied(original) as root:
         cut.apply(root)
-        return _failing(root, own_tests(cut)) or _failing(root, OVER_ALL)
+        ways = ((known,) if known else (), own_tests(cut), OVER_ALL)
+        return next(filter(None, (_failing_alone(root, tests) for tests in ways if tests)), "")
 
 
-def failing_anyway(tests: Iterable[str], original: Path) -> str | None:
-    """The test that fails in a copy with all predicates in their places."""
+def failing_anyway(tests: Iterable[str], original: Path) -> str:
+    """The test that fails in a copy with all predicates in their places; "" as it should be."""
     with _copied(original) as root:
         return _failing(root, tests)
 
@@ -145,11 +217,30 @@ def own_tests(cut: Cut) -> tuple[str, ...]:
     return tuple(f"tests/{name}" if name == "conformance" else f"tests/{name}.py" for name in names)
 
 
-def _failing(root: Path, tests: Iterable[str]) -> str | None:
+def _failing_alone(root: Path, tests: Iterable[str]) -> str:
+    """Of these tests one that fails by itself, too: what fails beside others may be chance."""
+    doubtful: list[str] = []
+    while failing := _failing(root, tests, doubtful):
+        if not failing.startswith("tests/") or _failing(root, (failing,)):
+            break
+        doubtful.append(failing)
+    return failing
+
+
+def _failing(root: Path, tests: Iterable[str], but: Iterable[str] = ()) -> str:
     chosen = ("-k", ON_SQLITE, "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider")
+    without = [f"--deselect={test}" for test in but]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *tests, *chosen, f"--basetemp={root / 'tmp'}"],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *tests,
+                *without,
+                *chosen,
+                f"--basetemp={root / 'tmp'}",
+            ],
             cwd=root,
             capture_output=True,
             text=True,
@@ -157,9 +248,9 @@ def _failing(root: Path, tests: Iterable[str]) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"nothing for certain: its tests took more than {SECONDS:,} s"
-    if done.returncode == 0:
-        return None
-    failed = re.search(r"^(?:FAILED|ERROR) \S*?::(\w+)", done.stdout, re.MULTILINE)
+    if done.returncode == 0 or "ERROR: not found" in done.stderr:  # the test bears another name now
+        return ""
+    failed = re.search(r"^(?:FAILED|ERROR) (tests/.+?)(?: - |$)", done.stdout, re.MULTILINE)
     return failed[1] if failed else f"{done.stdout[-300:]}{done.stderr[-300:]}"
 
 
@@ -169,28 +260,42 @@ def _copy(source: Path, target: Path) -> None:
 
 def main() -> None:
     options = _options()
-    chosen = [cut for cut in cuts() if options.only.search(f"{cut.path}:{cut.line}")]
+    chosen = {
+        key: cut for key, cut in keyed().items() if options.only.search(f"{cut.path}:{cut.line}")
+    }
     print(f"{len(chosen)} predicates", flush=True)
     if options.list:
-        print("\n".join(f"{cut.path}:{cut.line}  {cut.text}" for cut in chosen))
+        print("\n".join(f"{cut.path}:{cut.line}  {cut.text}" for cut in chosen.values()))
         return
+    templates.begin()  # no predicate changes what a migration makes
     with tempfile.TemporaryDirectory(prefix="headrace-original-") as folder:
         _copy(ROOT, Path(folder))  # whoever works on the repository meanwhile changes no verdict
-        _run(chosen, Path(folder), options.jobs)
+        found = _run(chosen, Path(folder), options.jobs)
+    if options.write:
+        write({**_still_there(), **found}.values())
 
 
-def _run(chosen: list[Cut], original: Path, jobs: int) -> None:
-    survived = 0
+def _still_there() -> dict[Key, Verdict]:
+    return {key: verdict for key, verdict in verdicts().items() if key in keyed()}
+
+
+def _run(chosen: dict[Key, Cut], original: Path, jobs: int) -> dict[Key, Verdict]:
+    known = verdicts()
+    found = {}
     with ThreadPoolExecutor(jobs) as pool:
-        used = {OVER_ALL, *map(own_tests, chosen)}
+        used = {OVER_ALL, *map(own_tests, chosen.values())}
         for broken in filter(None, pool.map(failing_anyway, used, [original] * len(used))):
             raise SystemExit(f"with all predicates in their places: {broken}")
-        verdicts = pool.map(failing_without, chosen, [original] * len(chosen))
-        for cut, failed in zip(chosen, verdicts, strict=True):
-            survived += failed is None
-            told = f"killed by {failed}" if failed else "SURVIVED"
-            print(f"{cut.path}:{cut.line}  {cut.text}  {told}", flush=True)
-    print(f"{len(chosen) - survived} killed, {survived} survived")
+        earlier = [known[key].failing if key in known else "" for key in chosen]
+        told = pool.map(failing_without, chosen.values(), earlier, [original] * len(chosen))
+        for (key, cut), failing in zip(chosen.items(), told, strict=True):
+            reason = known[key].reason if key in known and not failing else ""
+            found[key] = Verdict(*key, cut.text, failing, reason)
+            verdict = f"killed by {failing}" if failing else f"SURVIVED {reason}"
+            print(f"{cut.path}:{cut.line}  {cut.text}  {verdict}", flush=True)
+    survived = sum(not verdict.failing for verdict in found.values())
+    print(f"{len(found) - survived} killed, {survived} survived")
+    return found
 
 
 def _options() -> argparse.Namespace:
@@ -198,6 +303,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=re.compile, default=re.compile(""), help="path:line, a regex"
     )
+    parser.add_argument("--write", action="store_true", help=f"keep the verdicts in {VERDICTS}")
     parser.add_argument("--jobs", type=int, default=1, help="copies at once")
     parser.add_argument("--list", action="store_true", help="print the predicates, and run nothing")
     return parser.parse_args()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from headrace.pipeline.dialects.base import Connection
-from headrace.pipeline.dialects.sqlite import stored_value
+from headrace.pipeline.dialects.sqlite_values import stored_value
 from headrace.pipeline.errors import TookTooLong
 from headrace.pipeline.values import dashed
 from headrace.reading import statements

@@ -8,16 +8,14 @@ Operator's notes:
 - Inside a write transaction nobody else writes, so looking first and writing then is exact.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
-from headrace.pipeline.dialects import level_statements, statements, tables
+from headrace.pipeline.dialects import level_statements, sqlite_values, statements, tables
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
@@ -41,13 +39,10 @@ from headrace.schema import (
     FieldType,
     Index,
     Integer,
-    JsonObject,
     Money,
     Promotion,
     Reference,
     Text,
-    Timestamp,
-    Uuid,
 )
 
 SPELLING = Spelling(
@@ -59,8 +54,6 @@ SPELLING = Spelling(
 )
 _NOW = "(strftime('%Y-%m-%d %H:%M:%S', 'now'))"
 _DAY = "substr({moment}, 1, 10)"
-_ESCAPED = re.compile(r"\\(.)")
-_UNESCAPED = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
 
 
 class SQLite(Moving):
@@ -160,7 +153,7 @@ class SQLite(Moving):
         marks = ", ".join("?" * (2 + len(entity.fields)))
         connection.executemany(
             f"INSERT INTO temp.{entity.name}_staging VALUES ({marks})",
-            _bound_rows(entity, rows.rows),
+            sqlite_values.bound_rows(entity, rows),
         )
 
     def hold_parents(self, connection: Connection, load: Load) -> AbstractContextManager[None]:
@@ -393,53 +386,6 @@ def _move(entity: Entity) -> str:
     levels = level_statements.levels_of(entity)
     return f"""{level_statements.moved(SPELLING, entity, _default)}
 RETURNING {SEQUENCE}, {levels.claimed} <> {levels.level}, {levels.change} = 0"""
-
-
-def _bound_rows(entity: Entity, rows: Sequence[bytes]) -> Iterable[list[Any]]:
-    """Travelling rows as the values that the columns hold."""
-    readers: list[Callable[[str], Any]] = [
-        int,
-        int,
-        *(stored_value(field.type) for field in entity.fields),
-    ]
-    for row in rows:
-        yield [
-            None if cell == r"\N" else read(cell)
-            for read, cell in zip(readers, row.decode().split("\t"), strict=True)
-        ]
-
-
-def stored_value(kind: FieldType) -> Callable[[str], Any]:
-    """What makes of a travelling text the value that a column of the kind holds."""
-    match kind:
-        case Uuid():
-            return lambda text: text.replace("-", "")
-        case Money(scale=scale):
-            return lambda text: _scaled(text, scale)
-        case Integer():
-            return int
-        case Boolean():
-            return lambda text: int(text == "t")
-        case Timestamp():
-            return _timestamp
-        case Text() | JsonObject():
-            return _unescaped
-
-
-def _scaled(text: str, scale: int) -> int:
-    """`12.5` with four decimals is 125000."""
-    whole, _, decimals = text.partition(".")
-    return int(whole + decimals.ljust(scale, "0"))
-
-
-def _timestamp(text: str) -> str:
-    if len(text) == 19:
-        return f"{text[:10]} {text[11:]}"
-    return datetime.fromisoformat(text).replace(tzinfo=None).isoformat(" ")
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda escape: _UNESCAPED[escape[1]], text) if "\\" in text else text
 
 
 def _parameters(load: Load, mask: int = 0) -> dict[str, Any]:
