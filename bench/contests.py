@@ -96,11 +96,17 @@ def copy_2(arena: Arena, data: Dataset) -> list[Figure]:
 
 
 def _copy(arena: Arena, data: Dataset, name: str, connections: int) -> Figure:
-    with arena.database() as url, tempfile.TemporaryDirectory() as home:
-        command = ["-m", "bench.copying", url, str(data.folder), str(connections)]
-        figure = _on_database(name, data, url, command, databases.environment(url, home))
+    with arena.database() as url:
+        figure = copied(url, data, name, connections)
         databases.require_rows(url, data.counts)
         return figure
+
+
+def copied(url: str, data: Dataset, name: str, connections: int) -> Figure:
+    """`\\copy` into the tables of a database, in which other rows may be."""
+    with tempfile.TemporaryDirectory() as home:
+        command = ["-m", "bench.copying", url, str(data.folder), str(connections)]
+        return _on_database(name, data, url, command, databases.environment(url, home))
 
 
 def textbook(arena: Arena, data: Dataset) -> list[Figure]:

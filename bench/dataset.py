@@ -72,7 +72,7 @@ def pinned(share: float = 1.0) -> Dataset:
 
     def make() -> None:
         generate(found)
-        _write_copy_texts(found)
+        write_copy_texts(found)
 
     once(found.folder, make)
     return found
@@ -124,7 +124,8 @@ def generate(made: Dataset, seed: int = 42) -> None:
         _cut(made.files(entity), made.counts[entity])
 
 
-def _write_copy_texts(made: Dataset) -> None:
+def write_copy_texts(made: Dataset) -> None:
+    """Write the rows ready for COPY, as `Dataset.copy_text` names the files."""
     made.copy_text("orders").parent.mkdir()
     for entity in ENTITIES:
         _write_copy_text(made, BY_NAME[entity])

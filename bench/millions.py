@@ -3,21 +3,41 @@
 One tenant gets so many rows in parts of about a million, each an upload of its own with the same
 mixture of entities, so that parts differ in nothing but what is in the tables already. Each part
 is generated under another seed and made the first one's: its tenant, and keys that nobody has.
+After each part `\\copy` puts the same rows into tables of its own, which shows what the database
+itself pays for being large.
 """
 
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import contests, databases, dataset, measure, ours, page, report
 from bench.dataset import Dataset
-from bench.report import FIRST_MILLION, LAST_MILLION, MILLIONS_TARGETS, Figure, Verdict
+from bench.report import (
+    COPY_1,
+    FIRST_COPIED,
+    FIRST_MILLION,
+    LAST_COPIED,
+    LAST_MILLION,
+    MILLIONS_TARGETS,
+    Figure,
+    Verdict,
+)
 from tests import service
 
 MILLION = 1_000_000
 #: Texts that are unique in a tenant; a part writes its number before them.
 NATURAL_KEYS = (b'"sku":"', b'"external_order_id":"')
+
+
+class Part(NamedTuple):
+    """What was loaded, what the larger worker held afterwards in MiB, and the same by `\\copy`."""
+
+    ours: Figure
+    memory: float
+    copied: Figure
 
 
 def section(rows: int) -> str:
@@ -27,13 +47,21 @@ def section(rows: int) -> str:
         parts = made(rows)
         loaded = list(_loaded(server, parts))
         machine = {**report.machine(server), **busy}
-    first, last = loaded[0][0], loaded[-1][0]
-    rates = {FIRST_MILLION: first.rate, LAST_MILLION: last.rate}
-    verdicts = [
+    return page.millions(machine, table(loaded), _verdicts(loaded))
+
+
+def _verdicts(loaded: list[Part]) -> list[Verdict]:
+    first, last = loaded[0], loaded[-1]
+    rates = {
+        FIRST_MILLION: first.ours.rate,
+        LAST_MILLION: last.ours.rate,
+        FIRST_COPIED: first.copied.rate,
+        LAST_COPIED: last.copied.rate,
+    }
+    return [
         Verdict(target, rates[target.name] / rates[str(target.other)])
         for target in MILLIONS_TARGETS
     ]
-    return page.millions(machine, table(loaded), verdicts)
 
 
 def made(rows: int) -> list[Dataset]:
@@ -44,6 +72,7 @@ def made(rows: int) -> list[Dataset]:
     found = [Dataset(folder / str(one), counts) for one in range(1, number + 1)]
     for seed, part in enumerate(found, 1):
         dataset.once(part.folder, lambda part=part, seed=seed: _make(part, seed, found[0]))
+        dataset.once(part.folder / "copy", lambda part=part: dataset.write_copy_texts(part))
     return found
 
 
@@ -62,29 +91,45 @@ def _make(part: Dataset, seed: int, first: Dataset) -> None:
     shutil.copy(first.folder / "tenants.csv", part.folder)
 
 
-def _loaded(server: str, parts: list[Dataset]) -> Iterator[tuple[Figure, float]]:
-    """Each part's figure, and what the larger worker holds afterwards, in MiB."""
-    with tempfile.TemporaryDirectory() as home, service.running(Path(home), server) as running:
+def _loaded(server: str, parts: list[Dataset]) -> Iterator[Part]:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        service.running(Path(home), server) as running,
+        databases.migrated(server) as template,
+        databases.copied(server, template) as empty,
+    ):
         ours.prepare(running, parts[0])
         for number, part in enumerate(parts, 1):
             expected = {"inserted": part.rows}
             found = contests.on_postgresql(server, running, str(number), part, expected)
-            print(f"part {number}: {found.rate:,.0f} rows/s", flush=True)
-            yield found, measure.resident("worker")
+            memory = measure.resident("worker")
+            databases.checkpoint(server)
+            copied = contests.copied(empty, part, COPY_1, 1)
+            print(f"part {number}: {found.rate:,.0f} rows/s, \\copy {copied.rate:,.0f}", flush=True)
+            yield Part(found, memory, copied)
 
 
-def table(loaded: list[tuple[Figure, float]]) -> Iterator[list[str]]:
+def table(loaded: list[Part]) -> Iterator[list[str]]:
     """Rows of cells: one a part, rows counted from the beginning."""
     cpu = [f"{role} s/M" for role in report.ROLES]
-    yield ["rows loaded", "rows/s", "worker MiB", *cpu, "WAL B/row"]
+    by_copy = [f"\\copy {what}" for what in ("rows/s", "database s/M", "WAL B/row")]
+    yield ["rows loaded", "rows/s", "worker MiB", *cpu, "WAL B/row", *by_copy, "ours / \\copy"]
     total = 0
-    for figure, memory in loaded:
+    for figure, memory, copied in loaded:
         total += figure.rows
-        used = [figure.usage.get(role) for role in report.ROLES]
         yield [
             f"{total:,}",
             f"{figure.rate:,.0f}",
             f"{memory:,.1f}",
-            *(f"{one.cpu / figure.rows * 1e6:,.1f}" if one else "" for one in used),
+            *(_used(figure, role) for role in report.ROLES),
             f"{figure.wal / figure.rows:,.0f}",
+            f"{copied.rate:,.0f}",
+            _used(copied, "database"),
+            f"{copied.wal / copied.rows:,.0f}",
+            f"{figure.rate / copied.rate:.2f}",
         ]
+
+
+def _used(figure: Figure, role: str) -> str:
+    used = figure.usage.get(role)
+    return f"{used.cpu / figure.rows * 1e6:,.1f}" if used else ""

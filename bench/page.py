@@ -55,7 +55,9 @@ What the others do not do:
 """
 _PARTS = """\
 One tenant, loaded in equal parts of the same mixture, one after the other, each row new. Rates are
-those of the whole service as above; memory is that of the larger worker after the part.
+those of the whole service as above; memory is that of the larger worker after the part. After each
+part `\\copy` puts the same rows, ready-made, into tables of its own over one connection: what both
+lose, the database loses.
 """
 
 

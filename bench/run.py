@@ -4,7 +4,7 @@ One server, pinned rows in a pinned file order, a fresh database with the projec
 every contestant, fresh statistics for all of them, a CHECKPOINT before each. Ours and `\\copy` take
 turns, and figures are medians of the rounds. The slow ones load about a fifth of the rows, into
 tables that are as much smaller. All times begin with connected, running processes. With `--rows` it
-loads so many rows with ours alone, see millions.py. The result is printed and written to
+loads so many rows with ours and with `\\\\copy` alone, see millions.py. The result is printed and written to
 docs/benchmarks.md; `--quick` only prints.
 """
 
@@ -110,7 +110,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of ours and \\copy (default 3)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
-    parser.add_argument("--rows", type=int, help="load so many, ours only (10_000_000)")
+    parser.add_argument("--rows", type=int, help="load so many, a million at a time (10_000_000)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     return parser.parse_args()

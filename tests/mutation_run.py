@@ -198,6 +198,13 @@ def failing_without(cut: Cut, known: str, original: Path) -> str:
         return next(filter(None, (_failing_alone(root, tests) for tests in ways if tests)), "")
 
 
+def failing_by(cut: Cut, test: str, original: Path) -> str:
+    """The test, if it fails in a copy without the predicate; "" if it passes."""
+    with _copied(original) as root:
+        cut.apply(root)
+        return _failing(root, (test,))
+
+
 def failing_anyway(tests: Iterable[str], original: Path) -> str:
     """The test that fails in a copy with all predicates in their places; "" as it should be."""
     with _copied(original) as root:
