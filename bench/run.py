@@ -3,8 +3,8 @@
 One server, pinned rows in a pinned file order, a fresh database with the project's migrations for
 every contestant, fresh statistics for all of them, a CHECKPOINT before each. Ours and `\\copy` take
 turns, and figures are medians of the rounds. The slow ones load about a fifth of the rows, into
-tables that are as much smaller. All times begin with connected, running processes. With `--rows` it
-loads so many rows with ours and with `\\\\copy` alone, see millions.py. The result is printed and written to
+tables that are as much smaller. All times begin with connected, running processes. With `--rows`
+ours and `\\copy` alone load so many rows, see millions.py. The result is printed and written to
 docs/benchmarks.md; `--quick` only prints.
 """
 
