@@ -73,6 +73,13 @@ def _audit_days(text: str) -> int:
     return int(text)
 
 
+def _environment(name: str) -> str:
+    """A word that is meant to be production must not open what only development may."""
+    if name not in ("development", "production"):
+        sys.exit(f"HEADRACE_ENV is {name!r}: set it to development or production")
+    return name
+
+
 def _secret(home: Path) -> str:
     """DJANGO_SECRET_KEY, or one made once and kept under HEADRACE_HOME (development only)."""
     if given := os.environ.get("DJANGO_SECRET_KEY"):
@@ -89,7 +96,7 @@ def _secret(home: Path) -> str:
     return kept.read_text()
 
 
-HEADRACE_ENV = os.environ.get("HEADRACE_ENV", "development")
+HEADRACE_ENV = _environment(os.environ.get("HEADRACE_ENV") or "development")
 PRODUCTION = HEADRACE_ENV == "production"
 HEADRACE_HOME = Path(os.environ.get("HEADRACE_HOME", ".headrace")).resolve()
 HEADRACE_HOME.mkdir(parents=True, exist_ok=True)
@@ -196,6 +203,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "apps.audit.refusals.answer",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_METADATA_CLASS": None,  # OPTIONS would be an operation that is in no document
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {

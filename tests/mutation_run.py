@@ -6,8 +6,8 @@ passes, the tests of the part that the predicate was taken from, then those of w
 the whole surface. What passes them all has survived: a gap of the tests, or a predicate behind
 which another one stands.
 
-`--write` keeps the verdicts in predicates.csv, where test_predicates.py wants one for each
-predicate, and a reason for each that survives. `--only` picks some.
+`--write` keeps each verdict in predicates.csv as it is found; what has one there is left out, unless
+`--again`. A survivor needs a reason there (test_predicates.py). `--only` picks some.
 """
 
 import argparse
@@ -267,8 +267,11 @@ def _copy(source: Path, target: Path) -> None:
 
 def main() -> None:
     options = _options()
+    known = {} if options.again else verdicts()
     chosen = {
-        key: cut for key, cut in keyed().items() if options.only.search(f"{cut.path}:{cut.line}")
+        key: cut
+        for key, cut in keyed().items()
+        if key not in known and options.only.search(f"{cut.path}:{cut.line}")
     }
     print(f"{len(chosen)} predicates", flush=True)
     if options.list:
@@ -277,18 +280,21 @@ def main() -> None:
     templates.begin()  # no predicate changes what a migration makes
     with tempfile.TemporaryDirectory(prefix="headrace-original-") as folder:
         _copy(ROOT, Path(folder))  # whoever works on the repository meanwhile changes no verdict
-        found = _run(chosen, Path(folder), options.jobs)
-    if options.write:
-        write({**_still_there(), **found}.values())
+        found = []
+        for verdict in _run(chosen, Path(folder), options.jobs):
+            found.append(verdict)
+            if options.write:
+                write({**_still_there(), verdict.key: verdict}.values())
+    survived = sum(not verdict.failing for verdict in found)
+    print(f"{len(found) - survived} killed, {survived} survived")
 
 
 def _still_there() -> dict[Key, Verdict]:
     return {key: verdict for key, verdict in verdicts().items() if key in keyed()}
 
 
-def _run(chosen: dict[Key, Cut], original: Path, jobs: int) -> dict[Key, Verdict]:
+def _run(chosen: dict[Key, Cut], original: Path, jobs: int) -> Iterator[Verdict]:
     known = verdicts()
-    found = {}
     with ThreadPoolExecutor(jobs) as pool:
         used = {OVER_ALL, *map(own_tests, chosen.values())}
         for broken in filter(None, pool.map(failing_anyway, used, [original] * len(used))):
@@ -297,12 +303,9 @@ def _run(chosen: dict[Key, Cut], original: Path, jobs: int) -> dict[Key, Verdict
         told = pool.map(failing_without, chosen.values(), earlier, [original] * len(chosen))
         for (key, cut), failing in zip(chosen.items(), told, strict=True):
             reason = known[key].reason if key in known and not failing else ""
-            found[key] = Verdict(*key, cut.text, failing, reason)
             verdict = f"killed by {failing}" if failing else f"SURVIVED {reason}"
             print(f"{cut.path}:{cut.line}  {cut.text}  {verdict}", flush=True)
-    survived = sum(not verdict.failing for verdict in found.values())
-    print(f"{len(found) - survived} killed, {survived} survived")
-    return found
+            yield Verdict(*key, cut.text, failing, reason)
 
 
 def _options() -> argparse.Namespace:
@@ -311,6 +314,7 @@ def _options() -> argparse.Namespace:
         "--only", type=re.compile, default=re.compile(""), help="path:line, a regex"
     )
     parser.add_argument("--write", action="store_true", help=f"keep the verdicts in {VERDICTS}")
+    parser.add_argument("--again", action="store_true", help="those that have a verdict, too")
     parser.add_argument("--jobs", type=int, default=1, help="copies at once")
     parser.add_argument("--list", action="store_true", help="print the predicates, and run nothing")
     return parser.parse_args()

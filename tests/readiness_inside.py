@@ -28,6 +28,7 @@ def each_fault() -> Any:
         "DEBUG": False,
         "SECRET_KEY": "q8Zr-0vTn3Wm_5Kc2Yh7Lx9Pd4Jg6Sb1",
         "ALLOWED_HOSTS": ["shop.example"],
+        "HEADRACE_DEMO_KEYS": False,
         "HEADRACE_HOME": Path("/srv/headrace"),
         "MEDIA_ROOT": "",
     }
@@ -37,6 +38,7 @@ def each_fault() -> Any:
         "short": {"SECRET_KEY": "q8Zr-0vTn3Wm_5Kc2Yh7Lx9Pd4Jg6Sb"},
         "dull": {"SECRET_KEY": "abcabc" * 20},
         "example": {"SECRET_KEY": "change-me-q8Zr-0vTn3Wm_5Kc2Yh7Lx9"},
+        "guessable keys": {"HEADRACE_DEMO_KEYS": True},
         "any host": {"ALLOWED_HOSTS": ["shop.example", "*"]},
         "web root": {"HEADRACE_HOME": Path("/var/www/shop/headrace")},
         "in media": {"MEDIA_ROOT": "/srv"},

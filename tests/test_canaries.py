@@ -1,6 +1,7 @@
 """Keys are nowhere but with whoever holds them, after calls of every operation."""
 
 import json
+import socket
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -59,6 +60,13 @@ def kept_texts(running: Service) -> Iterator[tuple[str, str]]:
             yield table, "\n".join(map(str, ask(running, f"SELECT * FROM {table}")))
 
 
+def answer_to_a_header(running: Service, line: str) -> bytes:
+    """What is said to a header that is none: a key without its colon."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
+        connection.sendall(f"GET / HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode())
+        return connection.recv(4_096)
+
+
 def secrets_of(holder: Merchant) -> set[str]:
     """The key and the part of it that is secret."""
     return {holder.key, holder.key.split("_")[2]} if holder.key.startswith("hr_") else {holder.key}
@@ -70,6 +78,7 @@ def test_no_key_is_in_an_answer_a_log_or_a_row(running_service, holders):
         for place, text in answers_of(holder):
             counts["answers"] += 1
             assert not [secret for secret in secrets_of(holder) if secret in text], place
+    assert answer_to_a_header(running_service, f"X-API-Key {holders[1].key}")[9:12] == b"400"
     secrets = {HOOK[6:38], HOOK[-33:-1]}.union(*map(secrets_of, holders))
     tenant = running_service.spelled(holders[0].tenant)
     found = ask(running_service, f"SELECT secret_hash FROM api_keys WHERE tenant_id = {tenant}")

@@ -451,8 +451,7 @@ def test_a_request_that_is_repeated_makes_one_key_and_never_shows_it_again(runni
     owner = running_service.add_tenant()
     headers = {"Idempotency-Key": uuid4().hex}
     with ThreadPoolExecutor(6) as pool:
-        asked = pool.map(lambda _: ask_for_key(owner, ["read"], headers=headers), range(6))
-        answers = [answer for answer in asked if answer.status_code != 409]
+        answers = list(pool.map(lambda _: ask_for_key(owner, ["read"], headers=headers), range(6)))
     answers.append(ask_for_key(owner, ["read"], headers=headers))
     bodies = [answer.json() for answer in answers]
     assert {answer.status_code for answer in answers} == {201}
@@ -466,6 +465,12 @@ def test_a_request_that_is_repeated_makes_one_key_and_never_shows_it_again(runni
     first, second = (rotate(owner, key_id, headers=own) for _ in range(2))
     assert second.json() == {**first.json(), "key": None}
     assert len(keys_of(owner)) == 3
+    again = {"Idempotency-Key": uuid4().hex}
+    with ThreadPoolExecutor(4) as pool:
+        path = first.json()["key_id"]
+        turned = list(pool.map(lambda _: rotate(owner, path, headers=again), range(4)))
+    assert [answer.status_code for answer in turned] == [201] * 4, [one.text for one in turned]
+    assert len({answer.json()["key_id"] for answer in turned}) == 1
 
 
 def test_a_tenant_has_no_more_keys_than_it_may(running_service):
@@ -546,6 +551,20 @@ def test_a_process_writes_the_use_of_a_key_once_a_minute(running_service, shop):
     program = USES.replace("KEY_ID", id_of(mint(shop, "read")))
     told = running_service.manage("shell", "-v", "0", "-c", program).stdout
     assert told.split() == ["True", "True", "True"]
+
+
+@on_one_database
+def test_a_key_with_a_limit_makes_none_by_which_it_would_call_more_often(running_service):
+    owner = running_service.add_tenant()
+    limited = mint(owner, "admin", "read", max_calls_per_minute=6)
+    second = ask_for_key(limited, ["read"], max_calls_per_minute=6).json()["key"]
+    third = rotate(limited, id_of(limited)).json()["key"]
+    read = f"/tenants/{owner.tenant}/customers/"
+    statuses = [limited.request("GET", read).status_code for _ in range(7)]
+    assert statuses[-1] == 429
+    for key in (second, third):
+        answer = Merchant(running_service, owner.tenant, key).request("GET", read)
+        assert (answer.status_code, answer.json()["code"]) == (429, "quota-exceeded")
 
 
 @on_one_database

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from httpx2 import Response
 
 from headrace.entities import ENTITIES
 from tests import prices, tables
@@ -24,6 +25,7 @@ from tests.service import Merchant, Service
 from tests.shop import ask, customer
 from tests.stock import Till, event
 from tests.test_isolation import fill, on_sqlite
+from tests.test_keys import id_of, mint, revoke
 from tests.test_tenants_http import call, load_shop, needing, shop_files
 
 KEPT = {"erasures", "audit_erasures"}  # the proofs
@@ -215,24 +217,65 @@ def test_nothing_that_races_with_an_erasure_leaves_a_row(running_service, operat
     assert files_of(running_service, leaver.tenant) == []
 
 
-@on_sqlite
-def test_a_body_that_comes_in_while_its_tenant_is_suspended_is_cut(running_service, operator):
-    leaver = operator.new()
+def sent_slowly(merchant: Merchant, meanwhile: Callable[[], object]) -> Response:
+    """The answer to a file that would take a minute, during which something happens."""
     line = ndjson(customer())
     began = time.monotonic()
 
     def slowly() -> Iterator[bytes]:
         yield line
-        operator.suspend(leaver)
+        meanwhile()
         while time.monotonic() - began < 60:
             time.sleep(0.1)
             yield line * 100
 
     headers = {"X-Filename": "customers.ndjson", "Idempotency-Key": uuid4().hex}
-    answer = leaver.request("POST", "/ingest/comprehensive/", content=slowly(), headers=headers)
-    assert problem(answer) == (403, "suspended")
+    answer = merchant.request("POST", "/ingest/comprehensive/", content=slowly(), headers=headers)
     assert time.monotonic() - began < 60
-    assert files_of(running_service, leaver.tenant) == []
+    assert files_of(merchant.service, merchant.tenant) == []
+    return answer
+
+
+@on_sqlite
+def test_a_body_that_comes_in_while_its_tenant_is_suspended_is_cut(operator):
+    leaver = operator.new()
+    answer = sent_slowly(leaver, lambda: operator.suspend(leaver))
+    assert problem(answer) == (403, "suspended")
+
+
+@on_sqlite
+def test_a_body_that_comes_in_while_its_key_is_revoked_is_cut(running_service, operator):
+    owner = operator.new()
+    clerk = mint(owner, "ingest")
+    answer = sent_slowly(clerk, lambda: revoke(owner, id_of(clerk)))
+    assert problem(answer) == (401, "unauthenticated")
+
+
+@on_sqlite
+def test_a_body_of_unknown_length_is_cut_where_its_tenant_may_keep_no_more(operator):
+    small = operator.new()
+    operator.limit(small, max_stored_bytes=2_000)
+    assert problem(sent_slowly(small, lambda: None)) == (507, "storage_quota")
+
+
+@on_sqlite
+def test_no_more_uploads_are_open_and_empty_than_may_be_at_work(operator):
+    opener = operator.new()
+    operator.limit(opener, max_active_uploads=2)
+    opened = [opener.request("POST", "/ingest/sessions/", json={}) for _ in range(3)]
+    assert [answer.status_code for answer in opened] == [201, 201, 429]
+    assert problem(opened[2]) == (429, "queue_full")
+    token = opened[0].json()["upload_token"]
+    assert opener.request("POST", f"/ingest/sessions/{token}/complete/").status_code == 200
+    assert opener.request("POST", "/ingest/sessions/", json={}).status_code == 201
+
+
+@on_sqlite
+def test_a_name_that_a_terminal_would_take_for_more_is_shown_as_it_is(running_service, operator):
+    operator.new("Shop [/b] & Co")
+    assert "Shop [/b] & Co" in running_service.manage("tenants", "list").stdout
+    told = operator.request("POST", "/tenants/", json={"name": "a\x1b[31mshop"})
+    assert problem(told) == (400, "invalid_request")
 
 
 def test_only_a_suspended_tenant_is_erased_and_only_by_its_name_or_id(running_service, operator):

@@ -73,10 +73,24 @@ def test_each_fault_is_found_alone_and_development_is_let_be(running_service):
         "nothing": [],
         "debug": ["debug"],
         **{name: ["secret key"] for name in ("short", "dull", "example")},
+        "guessable keys": ["demo keys"],
         "any host": ["host names"],
         **{name: ["stored files"] for name in ("web root", "in media", "media in it", "static")},
     }
     assert inside.do("in_development") == []
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", ["prod", "Production", "production "])
+def test_a_word_that_was_meant_to_be_production_starts_nothing(running_service, name):
+    environment = {**running_service.environment, "HEADRACE_ENV": name}
+    for program in (PROGRAMS["serve"], PROGRAMS["worker"]):
+        command = [word.format(port=free_port()) for word in program]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1
+        assert f"HEADRACE_ENV is {name!r}: set it to development or production" in done.stderr
 
 
 @contextmanager

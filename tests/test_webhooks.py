@@ -400,6 +400,27 @@ def test_an_address_is_looked_at_again_when_it_is_sent(merchant, receiver):
 
 
 @on_sqlite
+def test_what_an_address_answers_says_nothing_of_the_one_that_came_after_it(merchant, receiver):
+    own = Hooks(merchant)
+    endpoint, _ = own.make(f"{receiver.url}/old")
+    moved = f"{receiver.url}/new"
+
+    def answer(received):
+        if received.path == "/new":
+            return 200, {}, b""
+        own.call("PATCH", f"{endpoint}/", json={"url": moved})
+        return 410, {}, b""
+
+    receiver.answer = answer
+    own.call("POST", f"{endpoint}/test/", status=202)
+    own.ended(endpoint)
+    state = own.call("GET", f"{endpoint}/")
+    assert (state["url"], state["enabled"], state["disabled_because"]) == (moved, True, None)
+    own.call("POST", f"{endpoint}/test/", status=202)
+    assert {one["state"] for one in own.ended(endpoint)} == {"failed", "delivered"}
+
+
+@on_sqlite
 def test_what_is_done_to_an_endpoint_is_in_the_audit_log(merchant, receiver):
     own = Hooks(merchant)
     endpoint, secret = own.make(f"{receiver.url}/a-token", "price.anomaly")

@@ -20,6 +20,7 @@ from apps.core import blocks, dialect, seats
 from apps.core.isolation import tenant_reading
 from apps.core.problems import Problem
 from apps.core.retention import ago
+from apps.tenants import keys
 
 ROWS = 500  # of a look into the server's cursor
 LOOK_SECONDS = 0.25
@@ -171,6 +172,7 @@ def page(tenant: UUID, after: str | None, wait: int, limit: int) -> dict[str, An
         )
     if wait:
         _waiters.wait(tenant, number, wait)
+        keys.check_caller()
     with tenant_reading(tenant):
         rows = PriceEvent.objects.filter(feed_number__gt=number).order_by("feed_number")
         found = [Anomaly(*row) for row in rows.values_list(*_COLUMNS)[:limit]]

@@ -35,7 +35,7 @@ class Diagnosis(NamedTuple):
 
 def examine() -> Diagnosis:
     """Look at everything; what needs the database only where it answers."""
-    findings = [_versions(), _scanner(), _environment(), _demo_keys(), _metrics(), *_folders()]
+    findings = [_versions(), _scanner(), _environment(), _metrics(), *_folders()]
     findings += readiness.of_settings()
     findings += [_broker(), _call_limits(), database := _database()]
     if database.is_well:
@@ -55,17 +55,7 @@ def _scanner() -> Finding:
 
 
 def _environment() -> Finding:
-    name = settings.HEADRACE_ENV
-    advice = "Set HEADRACE_ENV to development or production; anything else is development."
-    return Finding("environment", name in ("development", "production"), name, advice)
-
-
-def _demo_keys() -> Finding:
-    is_on = settings.HEADRACE_DEMO_KEYS
-    advice = "Set HEADRACE_DEMO_KEYS=false: whoever knows a tenant's id has its key."
-    return Finding(
-        "demo keys", not (is_on and settings.PRODUCTION), "on" if is_on else "off", advice
-    )
+    return Finding("environment", True, settings.HEADRACE_ENV)
 
 
 def _metrics() -> Finding:

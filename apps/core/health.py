@@ -13,7 +13,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.core import dialect, headers
+from apps.core import dialect, headers, problems
 from apps.core.problems import Problem
 
 
@@ -46,6 +46,8 @@ def ready(request: Request) -> Response:
 @csrf_exempt  # it changes nothing, whatever the method
 def home(request: HttpRequest) -> HttpResponse:
     """Where to go from here."""
+    if request.method not in ("GET", "HEAD"):
+        return problems.not_allowed(request, "GET", "HEAD")
     response = HttpResponse(_HOME, content_type="text/html; charset=utf-8")
     response["Content-Security-Policy"] = _POLICY
     return response

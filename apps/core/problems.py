@@ -171,6 +171,13 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _plain(request, "invalid_request", told)
 
 
+def not_allowed(request: HttpRequest, *methods: str) -> HttpResponse:
+    """The answer of a page to a method other than these."""
+    answer = _plain(request, "method_not_allowed", "The OpenAPI document lists what is.")
+    answer["Allow"] = ", ".join(methods)
+    return answer
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler for exceptions outside of API views."""
     return _plain(request, "internal", "Try again; if it stays, report the request id.")

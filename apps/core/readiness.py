@@ -7,18 +7,25 @@ a service that answers is not looked at again, and nobody reads a warning of its
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
-from django.db import DatabaseError, Error, connection
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    connection,
+)
 
 from apps.core import mariadb, roles
 from apps.core.findings import Finding
 
 log = logging.getLogger(__name__)
 NOT_STARTED = 3
+PAUSE_SECONDS = 2.0  # between two looks at a database that is not there yet
 SHORTEST_SECRET, FEWEST_CHARACTERS = 32, 8
 #: Names of folders that web servers give out by custom.
 _PUBLIC = {"public", "public_html", "htdocs", "static", "www", "wwwroot", "html", "media"}
@@ -44,18 +51,26 @@ def refuse_to_start() -> None:
 def _all() -> Iterator[Finding]:
     yield from of_settings()
     if connection.vendor == "postgresql":
+        yield from _answered(of_postgresql)
+
+
+def _answered(look: Callable[[], list[Finding]]) -> list[Finding]:
+    """What a look at the database finds. Processes start before it, and wait for it here: nobody
+    looks again once they serve.
+    """
+    while True:
         try:
-            yield from of_postgresql()
-        except Error:
-            # Processes start before their database, and wait for it; then nothing can be served.
-            log.warning("the database could not be asked for its roles", exc_info=True)
+            return look()
+        except (OperationalError, InterfaceError):
+            log.warning("the database does not answer yet: its roles are to be looked at")
+            time.sleep(PAUSE_SECONDS)
         finally:
             connection.close()
 
 
 def of_settings() -> list[Finding]:
-    """What the environment says: debugging, the secret, host names, folders."""
-    return [_debug(), _secret(), _hosts(), _folders()]
+    """What the environment says: debugging, the secret, demo keys, host names, folders."""
+    return [_debug(), _secret(), _demo_keys(), _hosts(), _folders()]
 
 
 def of_postgresql() -> list[Finding]:
@@ -91,6 +106,14 @@ def _fault(secret: str) -> str:
     if secret.lower().startswith(_USUAL_SECRETS):
         return "one that examples have"
     return ""
+
+
+def _demo_keys() -> Finding:
+    is_on = settings.HEADRACE_DEMO_KEYS
+    advice = "Leave HEADRACE_DEMO_KEYS out: whoever knows a tenant's id has its demo key."
+    return Finding(
+        "demo keys", not (is_on and settings.PRODUCTION), "on" if is_on else "off", advice
+    )
 
 
 def _hosts() -> Finding:
@@ -138,6 +161,8 @@ def role() -> Finding:
     try:
         with connection.cursor() as cursor:
             faults = roles.faults(cursor)
+    except OperationalError:
+        raise
     except DatabaseError:
         log.warning("the serving role cannot be entered", exc_info=True)
         advice = "Run `manage.py migrate`, or what `manage.py create_roles --sql` prints."

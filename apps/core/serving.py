@@ -24,10 +24,20 @@ from selectors import EVENT_READ
 from socket import SHUT_WR
 from typing import Any
 
-from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData, ParseException
+from gunicorn.glogging import Logger
+from gunicorn.http.errors import (
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    NoMoreData,
+    ParseException,
+)
 from gunicorn.http2 import negotiation
 from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from apps.core.logs import Redacting
 
 MOST_HEAD = 32 << 10
 BLOCK = 16 << 10
@@ -244,9 +254,18 @@ class Worker(ThreadWorker):
         if (refusal := _refusal(exc)) is None:
             super().handle_error(req, client, addr, exc)
             return
-        self.log.warning("a request from %s cannot be read: %s", addr and addr[0], exc)
+        # Its words quote what was sent, which may be a key.
+        fault = type(exc).__name__
+        self.log.warning("a request from %s cannot be read: %s", addr and addr[0], fault)
         with suppress(OSError):
             write_nonblock(client, _answer(*refusal))
+
+
+class Log(Logger):
+    """gunicorn's own log, without secrets: what it cannot handle it tells with its address."""
+
+    def _set_handler(self, log: Any, output: Any, fmt: Any, stream: Any = None) -> None:
+        super()._set_handler(log, output, Redacting(fmt._fmt, fmt.datefmt), stream)
 
 
 def room_for_connections(asked: int, threads: int) -> int:
@@ -269,6 +288,8 @@ def _number(limit: int) -> int:
 def _refusal(error: Exception) -> tuple[str, str, str] | None:
     """The answer to a head that gunicorn's parser refuses; None for anything else."""
     match error:
+        case InvalidResponseHeader() | InvalidResponseHeaderName():  # which is our fault
+            return None
         case LimitRequestLine():
             told = "Send fewer parameters; what is long has a place in a body."
             return "414 URI Too Long", "uri_too_long", told

@@ -72,12 +72,12 @@ def instant(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def tagged(request: Request, line: bytes) -> HttpResponse:
-    """A row under the name of its content, or no more than that to whoever has it."""
-    etag = f'"{hashlib.sha256(line).hexdigest()[:32]}"'
+def tagged(request: Request, content: bytes, kind: str = "application/json") -> HttpResponse:
+    """Content under its own name, or no more than that to whoever has it."""
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     if is_known(request, etag):
         return unchanged(etag)
-    return HttpResponse(line, content_type="application/json", headers={"ETag": etag})
+    return HttpResponse(content, content_type=kind, headers={"ETag": etag})
 
 
 def is_known(request: Request, etag: str) -> bool:

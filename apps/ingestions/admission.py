@@ -9,6 +9,7 @@ from django.db.models import Count, Q, Sum
 from apps.core.problems import Problem
 from apps.ingestions.models import Chunk
 from apps.tenants import doors, quotas
+from apps.tenants.models import Tenant
 
 
 def check_tenant(tenant: UUID, token: str | None, size: int) -> None:
@@ -25,10 +26,15 @@ def check_tenant(tenant: UUID, token: str | None, size: int) -> None:
     most_bytes = _limit(own.max_queued_bytes, settings.HEADRACE_MAX_QUEUED_BYTES)
     if waiting["bytes"] and waiting["bytes"] + size > most_bytes:
         raise Problem("queue_full", f"Wait until less than {most_bytes:,} bytes are queued.")
-    most_uploads = _limit(own.max_active_uploads, settings.HEADRACE_MAX_ACTIVE_UPLOADS)
-    if waiting["uploads"] >= most_uploads:
-        raise Problem("queue_full", f"Wait until fewer than {most_uploads:,} uploads are at work.")
+    most = most_uploads(own)
+    if waiting["uploads"] >= most:
+        raise Problem("queue_full", f"Wait until fewer than {most:,} uploads are at work.")
     quotas.check_bytes(own, size)
+
+
+def most_uploads(tenant: Tenant) -> int:
+    """How many uploads of the tenant may be at work at once, and as many open and empty."""
+    return _limit(tenant.max_active_uploads, settings.HEADRACE_MAX_ACTIVE_UPLOADS)
 
 
 def _limit(own: int | None, usual: int) -> int:

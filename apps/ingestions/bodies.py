@@ -10,7 +10,11 @@ from urllib.parse import unquote
 
 from django.conf import settings
 from django.http import HttpRequest
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import (
+    MAX_BOUNDARY_LENGTH,
+    MultipartParser,
+    parse_options_header,
+)
 
 from apps.core.pacing import BLOCK, Pace
 from apps.core.problems import Problem
@@ -80,6 +84,10 @@ class MultipartBody:
     def __init__(self, request: HttpRequest, boundary: bytes) -> None:
         if not boundary:
             raise Problem("invalid_request", "Send multipart/form-data with its boundary.")
+        if len(boundary) > MAX_BOUNDARY_LENGTH:
+            raise Problem(
+                "invalid_request", f"Send a boundary of {MAX_BOUNDARY_LENGTH} bytes at most."
+            )
         self.filename = ""
         self.content_type = ""
         self._fields: dict[str, str] = {}

@@ -20,7 +20,7 @@ from apps.ingestions import admission, processing, sessions, sources
 from apps.ingestions.bodies import Body, check_size
 from apps.ingestions.models import Chunk, ChunkState, Upload
 from apps.ingestions.readings import LONGEST_MAGIC, Reading, Signs, reading_of
-from apps.tenants import doors, quotas
+from apps.tenants import doors, keys, quotas
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME, entity_of_file
 from headrace.pipeline.formats import CSV, FORMATS
@@ -83,6 +83,8 @@ class Reception:
         self.id = uuid4()
         self.bytes = 0
         self._tenant = tenant
+        self._token: str | None = None
+        self._is_kept = False
         self._next_look = time.monotonic() + LOOK_SECONDS
         self.beginning = b""
         self._digest = hashlib.sha256()
@@ -103,8 +105,12 @@ class Reception:
                 return None
         return b"".join(self._held)
 
-    def store(self) -> str:
-        """Keep the body; returns the object's key. Raises Problem; nothing is kept then."""
+    def store(self, token: str | None) -> str:
+        """Keep the body as a file of an upload, or of a new one; returns the object's key.
+
+        Raises Problem; nothing is kept then.
+        """
+        self._token, self._is_kept = token, True
         key = f"{sources.FOLDER}/{self._tenant}/{self.id}"
         try:
             objects.store().put(key, chain(self._held, self._rest))
@@ -125,11 +131,19 @@ class Reception:
                 admission.check_room(0)
             if time.monotonic() >= self._next_look:
                 self._next_look = time.monotonic() + LOOK_SECONDS
-                doors.check_writing(self._tenant)
+                self._look_again()
             self._digest.update(block)
             if len(self.beginning) < LONGEST_MAGIC:
                 self.beginning = (self.beginning + block)[:LONGEST_MAGIC]
             yield block
+
+    def _look_again(self) -> None:
+        """Raises Problem if who sends may not any more, or has sent more than may be kept."""
+        keys.check_caller()
+        if self._is_kept:
+            admission.check_tenant(self._tenant, self._token, self.bytes)
+        else:
+            doors.check_writing(self._tenant)
 
 
 def receive(delivery: Delivery) -> Answer:
@@ -154,7 +168,7 @@ def take_in(delivery: Delivery, reception: Reception) -> Answer:
     admission.check_tenant(delivery.tenant, delivery.token, delivery.length)
     quotas.check_day(delivery.tenant)
     admission.check_room(delivery.length)
-    source = reception.store()
+    source = reception.store(delivery.token)
     try:
         return _accept(delivery, key, reception, source)
     except IntegrityError:
@@ -175,6 +189,7 @@ def _accept(delivery: Delivery, key: Key, reception: Reception, source: str) -> 
     reading = reading_for(delivery, reception)
     with transaction.atomic():
         number = next_number(delivery.tenant)
+        keys.check_caller()
         admission.check_tenant(delivery.tenant, delivery.token, reception.bytes)
         upload = _joined(delivery)
         chunk = Chunk(

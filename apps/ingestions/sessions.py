@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q, Value
+from django.db.models import Exists, OuterRef, Q, Value
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
@@ -19,7 +19,7 @@ from apps.core import idempotency
 from apps.core.idempotency import Answer, Key
 from apps.core.isolation import tenant_transaction
 from apps.core.problems import Problem
-from apps.ingestions import processing
+from apps.ingestions import admission, processing
 from apps.ingestions.models import (
     BROKEN,
     Chunk,
@@ -51,7 +51,11 @@ def open_upload(tenant: UUID, options: Options, key: Key | None) -> Answer:
     print_ = idempotency.fingerprint("upload", *_choices(upload))
     try:
         with transaction.atomic():
-            doors.check_state(doors.hold(tenant).state)
+            own = doors.hold(tenant)
+            doors.check_state(own.state)
+            if key and (found := idempotency.kept(key)):
+                return found.answer(print_)
+            _check_empty(own)
             upload.save(force_insert=True)
             if key:
                 idempotency.keep(key, print_, answer)
@@ -61,6 +65,18 @@ def open_upload(tenant: UUID, options: Options, key: Key | None) -> Answer:
             raise
         return idempotency.replay(key, print_)
     return answer
+
+
+def _check_empty(tenant: Tenant) -> None:
+    """Raises Problem if as many uploads wait for their first file as may be at work.
+
+    It holds under concurrency in the transaction that holds the tenant's row.
+    """
+    files = Chunk.objects.filter(upload=OuterRef("pk"))
+    empty = Upload.objects.filter(takes_files(), ~Exists(files), tenant_id=tenant.pk)
+    most = admission.most_uploads(tenant)
+    if empty.count() >= most:
+        raise Problem("queue_full", f"Send files to the {most:,} uploads that are open and empty.")
 
 
 def _choices(upload: Upload) -> list[str]:

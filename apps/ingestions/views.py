@@ -102,7 +102,7 @@ class Uploads(APIView):
         request=shapes.OpenUpload,
         responses={
             201: shapes.OpenedUpload,
-            **dict.fromkeys((400, 401, 408, 409, 413, 415, 422), PROBLEM),
+            **dict.fromkeys((400, 401, 408, 409, 413, 415, 422, 429), PROBLEM),
         },
     )
     def post(self, request: Request) -> HttpResponse:

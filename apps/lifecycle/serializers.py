@@ -44,6 +44,11 @@ class TenantChanges(Quotas):
     on_missing_parent = serializers.ChoiceField(MissingParent.choices, required=False)
     negative_levels = serializers.ChoiceField(NegativeLevels.choices, required=False)
 
+    def validate_name(self, name: str) -> str:
+        if not name.isprintable():
+            raise serializers.ValidationError("Send printable characters: terminals show it.")
+        return name
+
     def validate_time_zone(self, name: str) -> str:
         try:
             return ZoneInfo(name).key

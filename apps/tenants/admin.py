@@ -62,6 +62,12 @@ class TenantForm(forms.ModelForm):
             *("max_stored_bytes", "max_rows_per_day"),
         )
 
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if not name.isprintable():
+            raise ValidationError("Give printable characters: terminals show them.")
+        return name
+
     def clean_time_zone(self) -> str:
         try:
             return ZoneInfo(self.cleaned_data["time_zone"]).key

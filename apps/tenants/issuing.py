@@ -30,12 +30,16 @@ MOST_OVERLAP = timedelta(days=30)
 
 
 class Terms(NamedTuple):
-    """What a new key may do, and how long and how often."""
+    """What a new key may do, and how long and how often.
+
+    Its calls are counted in its own bucket, or in that of another key, whose limit they share.
+    """
 
     scopes: tuple[str, ...]
     label: str = ""
     expires_at: datetime | None = None
     max_calls_per_minute: int | None = None
+    bucket: str = ""
 
 
 Made = tuple[ApiKey, str]  #: the row of a new key, and the text that cannot be shown again
@@ -72,6 +76,7 @@ def _like(row: ApiKey) -> Terms:
         label=row.label,
         expires_at=None if lifetime is None else timezone.now() + lifetime,
         max_calls_per_minute=row.max_calls_per_minute,
+        bucket=row.counts_for if row.max_calls_per_minute else "",
     )
 
 
@@ -82,6 +87,7 @@ def revoke_for_tenant(tenant: UUID, asker: str, row: ApiKey) -> None:
     """
     with transaction.atomic():
         # One at a time: two keys that end at once would each find the other one.
+        doors.check_state(doors.hold(tenant).state)
         _asking(tenant, asker)
         if _is_last(tenant, row):
             raise Problem("last_admin_key", "Make another key with the scope admin first.")
@@ -93,12 +99,12 @@ def ask_for(tenant: UUID, asker: str, terms: Terms, key: Key | None) -> Answer:
     """Make a key at the wish of another of the tenant, `asker`. Raises Problem."""
     print_ = idempotency.fingerprint("key", json.dumps(terms, cls=JSONEncoder))
 
-    def effect() -> Made:
-        own = _asking(tenant, asker)
+    def effect(own: ApiKey) -> Made:
         _check_within(own, terms)
-        return make(own.tenant, terms)
+        bucket = own.counts_for if own.max_calls_per_minute else ""
+        return make(own.tenant, terms._replace(bucket=bucket))
 
-    return _once(key, print_, effect)
+    return _once(tenant, asker, key, print_, effect)
 
 
 def ask_to_rotate(
@@ -110,20 +116,18 @@ def ask_to_rotate(
     """
     print_ = idempotency.fingerprint("rotate", row.key_id, str(overlap))
 
-    def effect() -> Made:
-        own = _asking(tenant, asker)
+    def effect(own: ApiKey) -> Made:
         if own.pk != row.pk:
             _check_within(own, _like(row))
         return rotate(row, overlap)
 
-    return _once(key, print_, effect)
+    return _once(tenant, asker, key, print_, effect)
 
 
 def _asking(tenant: UUID, asker: str) -> ApiKey:
-    """The key that asks, looked at again with its tenant's row held: the body may have taken an
-    hour to come. Raises Problem.
+    """The key that asks, looked at again while its tenant's row is held: the body may have taken
+    an hour to come. Raises Problem.
     """
-    doors.check_state(doors.hold(tenant).state)
     found = keys.valid().filter(tenant_id=tenant, key_id=asker).select_related("tenant").first()
     if found is None:
         raise Problem("unauthenticated", "Send a valid key in X-API-Key.")
@@ -140,12 +144,18 @@ def _check_within(own: ApiKey, terms: Terms) -> None:
         raise Problem("forbidden", f"The key that asks may call {most} times a minute: none more.")
 
 
-def _once(key: Key | None, print_: str, effect: Callable[[], Made]) -> Answer:
+def _once(
+    tenant: UUID, asker: str, key: Key | None, print_: str, effect: Callable[[ApiKey], Made]
+) -> Answer:
     try:
         if key and (found := idempotency.kept(key)):
             return found.answer(print_)
         with transaction.atomic():
-            row, text = effect()
+            doors.check_state(doors.hold(tenant).state)
+            # Whoever had the row until now may have been the same request.
+            if key and (found := idempotency.kept(key)):
+                return found.answer(print_)
+            row, text = effect(_asking(tenant, asker))
             facts = selectors.facts(selectors.key_of(row.tenant_id, row.key_id))
             if key:
                 idempotency.keep(key, print_, _answer(facts, shown=None))

@@ -26,8 +26,11 @@ from django.db.models.functions import Now
 
 from apps.audit import services as audit
 from apps.audit.models import Action
+from apps.core import origins
 from apps.core.briefly import Briefly
 from apps.core.buckets import Own
+from apps.core.origins import Kind
+from apps.core.problems import Problem
 from apps.tenants import doors, scopes, usage
 from apps.tenants.models import ApiKey, Tenant
 from apps.tenants.scopes import Scope
@@ -64,7 +67,9 @@ def mint_operator() -> str:
     return make(None, [Scope.OPERATOR])[1]
 
 
-def make(tenant: Tenant | None, may: Iterable[str], **terms: Any) -> tuple[ApiKey, str]:
+def make(
+    tenant: Tenant | None, may: Iterable[str], bucket: str = "", **terms: Any
+) -> tuple[ApiKey, str]:
     """A new key: its row with these further columns, and the text that is stored nowhere.
 
     Raises Problem for a tenant that is being erased.
@@ -76,7 +81,7 @@ def make(tenant: Tenant | None, may: Iterable[str], **terms: Any) -> tuple[ApiKe
     with transaction.atomic():
         if tenant is not None:
             doors.check_stays(tenant.pk)
-        row = ApiKey.objects.create(key_id=key_id, tenant=tenant, **columns)
+        row = ApiKey.objects.create(key_id=key_id, tenant=tenant, bucket=bucket, **columns)
         record(Action.KEY_MINTED, row, scopes=row.scopes, **terms)
     return row, key
 
@@ -134,6 +139,15 @@ def valid() -> QuerySet[ApiKey]:
     return ApiKey.objects.filter(_is_alive(), is_demo__in=kinds())
 
 
+def check_caller() -> None:
+    """Look again at the key of the request in this thread, if there is one: it was let in by what
+    was known then, and may have waited or sent for an hour. Raises Problem if the key has ended.
+    """
+    who = origins.current()
+    if who.kind is Kind.KEY and not valid().filter(key_id=who.actor).exists():
+        raise Problem("unauthenticated", "Send a valid key in X-API-Key.")
+
+
 def forget() -> None:
     """Look every key up anew: one of them has changed."""
     _known.forget()
@@ -170,11 +184,16 @@ def _looked_up(key_id: str, given: str) -> Known | None:
 
 
 def _known_of(
-    key_id: str, tenant: UUID | str | None, words: str, calls: int | None, state: str | None
+    key_id: str,
+    tenant: UUID | str | None,
+    words: str,
+    calls: int | None,
+    bucket: str,
+    state: str | None,
 ) -> Known:
     if isinstance(tenant, str):
         tenant = UUID(tenant)
-    quota = Own(uuid5(tenant, f"key {key_id}"), calls) if tenant and calls else None
+    quota = Own(uuid5(tenant, f"key {bucket or key_id}"), calls) if tenant and calls else None
     may = scopes.unpack(words)
     kind = {Scope.OPERATOR.value} if tenant is None else set(scopes.OF_TENANTS)
     opens = kind.intersection(may) | {scopes.ANY_KEY}
@@ -185,7 +204,7 @@ def _known_of(
 def _look_up() -> str:
     """The statement that looks a key up by its id, in the words of the database."""
     rows = ApiKey.objects.filter(_is_alive(), key_id="")
-    columns = ("secret_hash", "is_demo", "tenant_id", "scopes", "max_calls_per_minute")
+    columns = ("secret_hash", "is_demo", "tenant_id", "scopes", "max_calls_per_minute", "bucket")
     statement, parameters = rows.values_list(*columns, "tenant__state").query.sql_with_params()
     assert parameters == ("",), "the id is its only parameter"
     return str(statement)

@@ -96,6 +96,8 @@ class ApiKey(models.Model):
 
     Without a tenant it is an operator's. A demo key is guessable from the tenant's id and works
     only while HEADRACE_DEMO_KEYS is on. A key that was rotated names the key that came after it.
+    `bucket` is the key in whose bucket its calls are counted, "" for its own: who has a limit makes
+    no key by which it would call more often.
     """
 
     key_id = models.CharField(max_length=64, unique=True)
@@ -105,6 +107,7 @@ class ApiKey(models.Model):
     scopes = models.CharField(max_length=100)  # words, as `pack` writes them
     label = models.CharField(max_length=100, default="")
     max_calls_per_minute = models.PositiveIntegerField(null=True)
+    bucket = models.CharField(max_length=64, default="", db_default="")
     replaced_by = models.CharField(max_length=64, null=True)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True)
@@ -128,3 +131,8 @@ class ApiKey(models.Model):
     def may(self) -> tuple[str, ...]:
         """Its scopes."""
         return unpack(self.scopes)
+
+    @property
+    def counts_for(self) -> str:
+        """The id of the key in whose bucket its calls are counted."""
+        return self.bucket or self.key_id

@@ -224,10 +224,15 @@ def _record(lease: Lease, one: Sending, result: Result) -> None:
         # Of one that is not there any more, as its tenant is not, no attempt may be left behind.
         if Delivery.objects.select_for_update().filter(pk=one.delivery).first():
             _keep(one, result)
-            if lane is not None:
+            if lane is not None and _is_still_at(lane, one.url):
                 _settle_lane(lane, result)
         metrics.when_committed(metrics.WEBHOOKS.labels(result.error or "taken").inc)
         lease.fence()
+
+
+def _is_still_at(lane: Lane, url: str) -> bool:
+    """What an address answers says nothing of the one that its tenant has moved to meanwhile."""
+    return Endpoint.objects.filter(pk=lane.pk, url=url).exists()
 
 
 def _keep(one: Sending, result: Result) -> None:

@@ -61,7 +61,7 @@ class WebhookPage(serializers.Serializer):
     next_cursor = serializers.CharField(allow_null=True, help_text="there is one page")
 
 
-class Rotation(serializers.Serializer):
+class SecretRotation(serializers.Serializer):
     overlap_hours = serializers.IntegerField(
         default=services.OVERLAP_HOURS,
         min_value=0,

@@ -95,12 +95,12 @@ class Rotate(APIView):
         operation_id="rotate_webhook",
         description="A new secret, which is not shown again. For `overlap_hours` both sign, so that"
         " receivers may change theirs meanwhile.",
-        request=shapes.Rotation,
+        request=shapes.SecretRotation,
         responses={200: shapes.WebhookWithSecret, **dict.fromkeys(_WRITING, PROBLEM)},
     )
     def post(self, request: Request, tenant_id: UUID, endpoint_id: UUID) -> Response:
         tenant = tenant_at(request, tenant_id)
-        hours = options(request, shapes.Rotation)["overlap_hours"]
+        hours = options(request, shapes.SecretRotation)["overlap_hours"]
         return _secret(tenant, endpoint_id, services.rotate(tenant, endpoint_id, hours), 200)
 
 

@@ -60,6 +60,7 @@ def _options(host: str, port: int) -> list[str]:
     return [
         *("--bind", f"{host}:{port}", "--name", f"{host}:{port}"),
         *("--worker-class", "apps.core.serving.Worker"),
+        *("--logger-class", "apps.core.serving.Log"),
         *("--workers", str(cores), "--threads", str(settings.HEADRACE_THREADS)),
         # Imported once, before the processes part: it starts sooner, and they share that memory.
         *("--preload", "--keep-alive", "75", "--log-level", "warning"),

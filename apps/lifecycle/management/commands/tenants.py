@@ -16,6 +16,7 @@ from django.db import Error
 from rest_framework.serializers import Serializer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from apps.core.problems import Problem
 from apps.exports import selectors as exports
@@ -133,7 +134,7 @@ class Command(BaseCommand):
         elif rows:
             table = Table(*rows[0], box=None)
             for row in rows:
-                table.add_row(*map(_shown, row.values()))
+                table.add_row(*(Text(_shown(value)) for value in row.values()))
             Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 

@@ -108,7 +108,7 @@ def _value(path: Path, line: int, name: str, text: str) -> Any:
 
 
 def _name(text: str) -> str:
-    if not 0 < len(text) <= 255:
+    if not (0 < len(text) <= 255 and text.isprintable()):
         raise ValueError
     return text
 
@@ -133,7 +133,7 @@ _CHOICES: dict[str, Callable[[str], Any]] = {
     "max_rows_per_day": partial(_limit, 2**62),
 }
 _EXPECTED = {
-    "name": "must have 1 to 255 characters",
+    "name": "must have 1 to 255 printable characters",
     "time_zone": "must be a time zone, such as Europe/Berlin",
     "on_missing_parent": "must be park or reject",
     "negative_levels": "must be reject or allow",
