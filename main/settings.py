@@ -203,6 +203,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "apps.audit.refusals.answer",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.core.negotiation.OneFormat",
     "DEFAULT_METADATA_CLASS": None,  # OPTIONS would be an operation that is in no document
     "UNAUTHENTICATED_USER": None,
 }

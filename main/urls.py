@@ -6,7 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular import views as openapi
 
 from apps.core import health, monitoring, problems
-from apps.core.document import Document
+from apps.core.document import document
 from apps.recognitions.views import Photo
 from apps.tenants.views import WhoAmI
 
@@ -36,7 +36,7 @@ urlpatterns = [
     path("api/v1/tenants/<uuid:tenant_id>/", include("apps.recognitions.urls")),
     path("api/v1/tenants/<uuid:tenant_id>/", include("apps.catalog.urls")),
     path("api/v1/photos/<str:link>", Photo.as_view()),
-    path("api/schema/", Document.as_view(), name="schema"),
+    path("api/schema/", document, name="schema"),
     path("api/schema/swagger-ui/", openapi.SpectacularSwaggerSplitView.as_view(url_name="schema")),
     path("api/docs/", openapi.SpectacularSwaggerSplitView.as_view(url_name="schema")),
     path("api/redoc/", openapi.SpectacularRedocView.as_view(url_name="schema")),

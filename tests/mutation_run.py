@@ -6,8 +6,8 @@ passes, the tests of the part that the predicate was taken from, then those of w
 the whole surface. What passes them all has survived: a gap of the tests, or a predicate behind
 which another one stands.
 
-`--write` keeps each verdict in predicates.csv as it is found; what has one there is left out, unless
-`--again`. A survivor needs a reason there (test_predicates.py). `--only` picks some.
+`--write` keeps each verdict in predicates.csv as it is found; what has one there is left out,
+unless `--again`. A survivor needs a reason there (test_predicates.py). `--only` picks some.
 """
 
 import argparse

@@ -102,6 +102,7 @@ OPERATIONS = {
     ("get", "/api/v1/operator/erasures/"): "operator",
     ("get", "/api/v1/operator/erasures/{erasure_id}/"): "operator",
 }
+METHODS = {"get", "post", "put", "patch", "delete", "options"}
 _IDS = (
     *("{product_id}", "{export_id}", "{row_id}", "{endpoint_id}", "{delivery_id}", "{key_id}"),
     *("{takeout_id}", "{erasure_id}"),
@@ -202,6 +203,43 @@ def assert_closed_without_a_key(merchant: Merchant) -> None:
 
 def test_every_operation_is_in_the_table_and_every_route_is_an_operation(running_service):
     assert_every_route_is_known(running_service)
+
+
+def test_no_address_has_a_method_that_no_document_has(shop):
+    """Nobody is answered what DRF or a page would say by itself."""
+    found = {}
+    for path in document_of(shop.service)["paths"]:
+        for method in METHODS - {of for of, at in OPERATIONS if at == path}:
+            answer = call_as(shop, method, path, str(shop.tenant))
+            found[method, path] = (answer.status_code, answer.headers.get("Content-Type"))
+    for method in METHODS - {"get"}:
+        for path in PAGES - ADMIN:
+            answer = shop.service.request(method.upper(), path)
+            found[method, path] = (answer.status_code, answer.headers.get("Content-Type"))
+    refusals = {(status, "application/problem+json") for status in (401, 403, 404, 405)}
+    assert {told for told in found.values() if told not in refusals} == set()
+    assert sum(status == 405 for status, _ in found.values()) > 100
+
+
+def test_an_answer_has_its_format_whatever_is_accepted(shop):
+    search = f"/tenants/{shop.tenant}/orders/search"
+    for accept in ("application/x-ndjson", "text/html", "", "image/*"):
+        for path in (search, "/whoami/"):
+            assert shop.request("GET", path, headers={"Accept": accept}).status_code == 200
+    assert shop.request("GET", search, params={"format": "csv"}).json()["code"] == "invalid_request"
+
+
+def test_the_document_is_made_once_and_told_by_its_name(running_service):
+    first = running_service.request("GET", "/api/schema/?format=json&version=%0a&lang=xx")
+    assert first.headers["Content-Type"].startswith("application/vnd.oai.openapi+json")
+    known = {"If-None-Match": first.headers["ETag"]}
+    began = time.monotonic()
+    for _ in range(20):
+        again = running_service.request("GET", "/api/schema/?format=json", headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+    assert time.monotonic() - began < 4  # to make it takes one each
+    assert running_service.request("GET", "/api/schema/?format=xml").status_code == 400
+    assert running_service.request("GET", "/api/schema/").text.startswith("openapi: 3.1")
 
 
 def test_every_operation_that_is_not_open_needs_a_key(shop):

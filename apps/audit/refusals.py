@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import Error
-from rest_framework.response import Response
+from django.http import HttpResponse
 
 from apps.audit import services
 from apps.audit.models import Action
@@ -25,7 +25,7 @@ TOLD = ("wrong_scope", "suspended", "read_only", "forbidden")
 _sparingly = Sparingly()
 
 
-def answer(error: Exception, context: Mapping[str, Any]) -> Response:
+def answer(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """The response to any exception of a view, and an entry for some of them."""
     response = problems.answer(error, context)
     if isinstance(error, Problem) and error.code in TOLD:

@@ -3,31 +3,37 @@
 import threading
 from functools import cache
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView
-from rest_framework.renderers import BaseRenderer
-from rest_framework.request import Request
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 
-from apps.core import wire
+from apps.core import problems, wire
 
+_RENDERERS = {"json": OpenApiJsonRenderer, "yaml": OpenApiYamlRenderer}
 _lock = threading.Lock()
 
 
-class Document(SpectacularAPIView):
-    """In YAML or JSON. It takes a second to make, and nothing that a caller sends changes it."""
+@csrf_exempt  # it changes nothing, whatever the method
+def document(request: HttpRequest) -> HttpResponse:
+    """In YAML, or in JSON for `?format=json` or an `Accept` that names it.
 
-    @extend_schema(exclude=True)
-    def get(self, request: Request) -> HttpResponse:
-        renderer = request.accepted_renderer
-        with _lock:  # those who come first wait for one of them
-            text = _rendered(type(renderer))
-        return wire.tagged(request, text, f"{renderer.media_type}; charset=utf-8")
+    It takes a second to make, and nothing else that a caller sends changes it.
+    """
+    if request.method not in ("GET", "HEAD"):
+        return problems.not_allowed(request, "GET", "HEAD")
+    usual = "json" if "json" in request.headers.get("Accept", "") else "yaml"
+    kind = request.GET.get("format", usual)
+    if kind not in _RENDERERS:
+        told = f"Send format as one of {', '.join(_RENDERERS)}."
+        return problems.plain(request, "invalid_request", told)
+    with _lock:  # those who come first wait for one of them
+        text = _rendered(kind)
+    return wire.tagged(request, text, f"{_RENDERERS[kind].media_type}; charset=utf-8")
 
 
 @cache
-def _rendered(renderer: type[BaseRenderer]) -> bytes:
-    document = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    rendered: bytes = renderer().render(document, renderer_context={})
-    return rendered
+def _rendered(kind: str) -> bytes:
+    made = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    text: bytes = _RENDERERS[kind]().render(made, renderer_context={})
+    return text

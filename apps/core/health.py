@@ -16,11 +16,14 @@ from rest_framework.response import Response
 from apps.core import dialect, headers, problems
 from apps.core.problems import Problem
 
+METHODS = ["GET", "HEAD"]  # those who only want to know whether it answers
+
 
 def _probe(view: Callable[[Request], Response]) -> Callable[..., HttpResponse]:
     """An operation of the OpenAPI document that needs no key."""
     documented = extend_schema(responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT})
-    return documented(api_view()(authentication_classes([])(permission_classes([AllowAny])(view))))
+    is_open = authentication_classes([])(permission_classes([AllowAny])(view))
+    return documented(api_view(METHODS)(is_open))
 
 
 @_probe
@@ -46,8 +49,8 @@ def ready(request: Request) -> Response:
 @csrf_exempt  # it changes nothing, whatever the method
 def home(request: HttpRequest) -> HttpResponse:
     """Where to go from here."""
-    if request.method not in ("GET", "HEAD"):
-        return problems.not_allowed(request, "GET", "HEAD")
+    if request.method not in METHODS:
+        return problems.not_allowed(request, *METHODS)
     response = HttpResponse(_HOME, content_type="text/html; charset=utf-8")
     response["Content-Security-Policy"] = _POLICY
     return response

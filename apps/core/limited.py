@@ -3,26 +3,17 @@
 from typing import Any
 from uuid import UUID
 
-from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.core import limits
 
-_JSON = JSONRenderer()
-
 
 class Limited(APIView):
-    """A view whose answers, problems too, say what its caller has left once it was counted.
-
-    They are JSON, whatever Accept or a parameter `format` ask for.
-    """
+    """A view whose answers, problems too, say what its caller has left once it was counted."""
 
     counts_calls = True  # of a key with its own quota too, so nobody else need
     _standing = limits.Standing()
-
-    def perform_content_negotiation(self, *_: Any, **__: Any) -> tuple[JSONRenderer, str]:
-        return _JSON, _JSON.media_type
 
     def count(self, tenant: UUID, product: UUID | None = None) -> None:
         """Count this call. Raises QuotaExceeded, and RuntimeError inside of a transaction."""

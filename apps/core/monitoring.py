@@ -12,6 +12,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from apps.core import metrics
+from apps.core.health import METHODS
 from apps.core.problems import Problem
 
 
@@ -20,7 +21,7 @@ from apps.core.problems import Problem
     " `Authorization: Bearer <HEADRACE_METRICS_TOKEN>`, and has no such page without that token.",
     responses={(200, "text/plain"): str, 401: OpenApiTypes.OBJECT, 404: OpenApiTypes.OBJECT},
 )
-@api_view()
+@api_view(METHODS)
 @authentication_classes([])
 @permission_classes([AllowAny])
 def scrape(request: Request) -> HttpResponse:

@@ -9,7 +9,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.response import Http404
 from rest_framework import exceptions
-from rest_framework.response import Response
+from rest_framework.renderers import JSONRenderer
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +112,16 @@ def _writable(value: Any) -> Any:
     return list(map(_writable, value)) if isinstance(value, list | tuple) else value
 
 
-def answer(error: Exception, context: Mapping[str, Any]) -> Response:
+def answer(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """The response to any exception of a view. No exception text of a library gets out."""
     code, detail, extra = _explained(error)
     content = body(code, detail, **extra)
-    response = Response(content, content["status"], content_type="application/problem+json")
+    # Written here, as the renderer of a view may be one of pages.
+    response = HttpResponse(
+        JSONRenderer().render(content),
+        status=content["status"],
+        content_type="application/problem+json",
+    )
     if code == "unauthenticated":
         response["WWW-Authenticate"] = 'Bearer realm="headrace"'
     if code == "range_not_satisfiable":
@@ -162,28 +167,29 @@ def _explained(error: Exception) -> tuple[str, str, dict[str, Any]]:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler for addresses that no route has."""
-    return _plain(request, "not_found", "The OpenAPI document at /api/schema/ lists what there is.")
+    return plain(request, "not_found", "The OpenAPI document at /api/schema/ lists what there is.")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler for what it finds suspicious before a view is asked."""
     told = "Send a Host of this service (ALLOWED_HOSTS), and fewer parameters."
-    return _plain(request, "invalid_request", told)
+    return plain(request, "invalid_request", told)
 
 
 def not_allowed(request: HttpRequest, *methods: str) -> HttpResponse:
     """The answer of a page to a method other than these."""
-    answer = _plain(request, "method_not_allowed", "The OpenAPI document lists what is.")
+    answer = plain(request, "method_not_allowed", "The OpenAPI document lists what is.")
     answer["Allow"] = ", ".join(methods)
     return answer
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler for exceptions outside of API views."""
-    return _plain(request, "internal", "Try again; if it stays, report the request id.")
+    return plain(request, "internal", "Try again; if it stays, report the request id.")
 
 
-def _plain(request: HttpRequest, code: str, detail: str) -> HttpResponse:
+def plain(request: HttpRequest, code: str, detail: str) -> HttpResponse:
+    """A problem outside of API views."""
     content = body(code, detail)
     if request.path.startswith(PEOPLES):
         return page(code)

@@ -72,7 +72,9 @@ def instant(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def tagged(request: Request, content: bytes, kind: str = "application/json") -> HttpResponse:
+def tagged(
+    request: Request | HttpRequest, content: bytes, kind: str = "application/json"
+) -> HttpResponse:
     """Content under its own name, or no more than that to whoever has it."""
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     if is_known(request, etag):
@@ -80,7 +82,7 @@ def tagged(request: Request, content: bytes, kind: str = "application/json") -> 
     return HttpResponse(content, content_type=kind, headers={"ETag": etag})
 
 
-def is_known(request: Request, etag: str) -> bool:
+def is_known(request: Request | HttpRequest, etag: str) -> bool:
     """Whether the caller says that it has what the ETag names."""
     known = parse_etags(request.headers.get("If-None-Match", ""))
     return bool({one.removeprefix("W/") for one in known} & {etag, "*"})

@@ -32,15 +32,7 @@ PAGE = 50
 BINARY = {"type": "string", "format": "binary"}
 
 
-class FormatOfFiles(APIView):
-    """Whose `format` is that of a file, and not one of those that answers have."""
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """Accept refuses nothing."""
-        return super().perform_content_negotiation(request, force=True)
-
-
-class Files(FormatOfFiles):
+class Files(APIView):
     """Files of any record type."""
 
     needs = {"POST": Scope.INGEST}
@@ -189,7 +181,7 @@ class UploadStatus(APIView):
         return HttpResponse(content, content_type="application/json", headers={"ETag": etag})
 
 
-class Rejects(FormatOfFiles):
+class Rejects(APIView):
     needs = {"GET": Scope.INGEST}
 
     @extend_schema(
