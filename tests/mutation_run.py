@@ -33,6 +33,7 @@ OVER_ALL = ("tests/test_matrix.py", "tests/test_tenants_http.py")
 OWN_TESTS = {
     "apps/analytics/": "test_prices test_price_sensing test_anomalies",
     "apps/audit/": "test_erasing test_audit test_retention",
+    "apps/core/jobs": "test_jobs test_lifecycle",
     "apps/core/table_buckets": "test_limits",
     "apps/core/": "test_jobs test_idempotency test_retention",
     "apps/exports/": "test_export_jobs test_lifecycle",

@@ -327,7 +327,7 @@ def unwell(findings: dict[str, dict]) -> dict[str, str]:
 
 
 OF_DATABASES = {
-    "sqlite": set(),
+    "sqlite": {"tenant triggers"},
     "postgresql": {"server version", "serving role", "row security", "references", "connections"},
     "mariadb": {
         *("server version", "collation", "tenant triggers", "loading", "binary log", "packets"),

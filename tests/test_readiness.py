@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
@@ -81,6 +82,20 @@ def test_each_fault_is_found_alone_and_development_is_let_be(running_service):
 
 
 @on_sqlite
+def test_no_program_starts_where_a_table_has_lost_its_guard(running_service):
+    name = "orders_tenant_update"
+    with running_service.owner() as connection:
+        asked = "SELECT sql FROM sqlite_master WHERE name = ?"
+        [statement] = connection.execute(asked, [name]).fetchone()
+        connection.execute(f"DROP TRIGGER {name}")
+        try:
+            told = started(running_service, "worker")
+        finally:
+            connection.execute(statement)
+    assert "tenant triggers: none on orders. Run `manage.py migrate`." in told
+
+
+@on_sqlite
 @pytest.mark.parametrize("name", ["prod", "Production", "production "])
 def test_a_word_that_was_meant_to_be_production_starts_nothing(running_service, name):
     environment = {**running_service.environment, "HEADRACE_ENV": name}
@@ -136,6 +151,32 @@ def test_no_program_starts_under_such_a_role(running_service, program):
         told = started(running_service, program, HEADRACE_DB_ROLE=name, CELERY_BROKER_URL=broker)
     assert f"{name} passes row-level security: it has BYPASSRLS" in told
     assert "name another role in HEADRACE_DB_ROLE" in told
+
+
+@on_postgresql
+def test_a_service_waits_for_its_database_and_looks_at_it_first(running_service, tmp_path):
+    nowhere = f"postgresql://postgres@127.0.0.1:{free_port()}/headrace"
+    environment = {
+        **running_service.environment,
+        **SOUND,
+        "DATABASE_URL": nowhere,
+        "HEADRACE_LOG_CONSOLE": "on",
+    }
+    log = tmp_path / "told"
+    with (
+        log.open("w") as told,
+        subprocess.Popen(
+            PROGRAMS["worker"], cwd=ROOT, env=environment, stdout=told, stderr=told
+        ) as waiting,
+    ):
+        try:
+            end = time.monotonic() + 60
+            while log.read_text().count("the database does not answer yet") < 2:
+                assert time.monotonic() < end
+                assert waiting.poll() is None
+                time.sleep(0.2)
+        finally:
+            waiting.kill()
 
 
 @on_postgresql

@@ -167,7 +167,7 @@ def _of_mariadb() -> list[Finding]:
         return list(mariadb.findings(cursor))
 
 
-_OF_DATABASES = {"sqlite": list[Finding], "postgresql": _of_postgresql, "mysql": _of_mariadb}
+_OF_DATABASES = {"sqlite": readiness.of_sqlite, "postgresql": _of_postgresql, "mysql": _of_mariadb}
 _NEEDED = ("migrations", "serving role")
 
 

@@ -28,6 +28,10 @@ NOT_STARTED = 3
 PAUSE_SECONDS = 2.0  # between two looks at a database that is not there yet
 SHORTEST_SECRET, FEWEST_CHARACTERS = 32, 8
 #: Names of folders that web servers give out by custom.
+_TRIGGERS_OF_TABLES = """
+SELECT t.name, COUNT(g.name) FROM sqlite_master t LEFT JOIN sqlite_master g
+ON g.type = 'trigger' AND g.tbl_name = t.name AND substr(g.name, length(t.name) + 1, 8) = '_tenant_'
+WHERE t.type = 'table' GROUP BY t.name"""
 _PUBLIC = {"public", "public_html", "htdocs", "static", "www", "wwwroot", "html", "media"}
 _USUAL_SECRETS = ("django-insecure", "change", "secret", "example", "password", "insecure")
 
@@ -50,8 +54,7 @@ def refuse_to_start() -> None:
 
 def _all() -> Iterator[Finding]:
     yield from of_settings()
-    if connection.vendor == "postgresql":
-        yield from _answered(of_postgresql)
+    yield from _answered(OF_DATABASES[connection.vendor])
 
 
 def _answered(look: Callable[[], list[Finding]]) -> list[Finding]:
@@ -77,6 +80,23 @@ def of_postgresql() -> list[Finding]:
     """What the session is after SET ROLE, and whether rows are bound to tenants at all."""
     found = role()
     return [found, _row_security()] if found.is_well else [found]
+
+
+def of_mariadb() -> list[Finding]:
+    """Whether rows are bound to tenants."""
+    with connection.cursor() as cursor:
+        return [mariadb.guards(cursor)]
+
+
+def of_sqlite() -> list[Finding]:
+    """The same."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TRIGGERS_OF_TABLES)
+        found = {table: number for table, number in cursor.fetchall() if table in mariadb.guarded()}
+    return [mariadb.guarding(found, "Run `manage.py migrate`.")]
+
+
+OF_DATABASES = {"postgresql": of_postgresql, "mysql": of_mariadb, "sqlite": of_sqlite}
 
 
 def _debug() -> Finding:
