@@ -229,6 +229,14 @@ def test_an_answer_has_its_format_whatever_is_accepted(shop):
     assert shop.request("GET", search, params={"format": "csv"}).json()["code"] == "invalid_request"
 
 
+def test_the_document_names_each_shape_once_and_is_valid(running_service, tmp_path):
+    done = running_service.manage(
+        *("spectacular", "--fail-on-warn", "--validate", "--file", tmp_path / "document"),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_document_is_made_once_and_told_by_its_name(running_service):
     first = running_service.request("GET", "/api/schema/?format=json&version=%0a&lang=xx")
     assert first.headers["Content-Type"].startswith("application/vnd.oai.openapi+json")

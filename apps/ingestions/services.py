@@ -162,6 +162,7 @@ def required_key(delivery: Delivery) -> Key:
 def take_in(delivery: Delivery, reception: Reception) -> Answer:
     """Store a body and queue it, however much of it is held already. Raises Problem."""
     key = required_key(delivery)
+    check_size(delivery.length)
     if idempotency.is_known(key):
         reception.skim()
         return idempotency.replay(key, fingerprint(delivery, reception))

@@ -87,7 +87,7 @@ class Suspend(APIView):
         description="Let a tenant only read, or do nothing at all. It holds within a second. What"
         " it has sent before lands.",
         request={"application/json": shapes.Suspension},
-        responses={200: shapes.TenantFacts, **_answers(*_BODY)},
+        responses={200: shapes.TenantFacts, **_answers(*_BODY, 409)},
     )
     def post(self, request: Request, tenant_id: UUID) -> Response:
         services.suspend(tenant_id, bodies.options(plain(request), shapes.Suspension)["state"])
