@@ -357,7 +357,7 @@ def test_a_body_over_the_limit_is_refused_and_keeps_nothing(tmp_path):
 
 
 def test_a_body_that_no_disk_has_room_for_is_too_large_and_not_told_to_come_again(merchant):
-    with closing(begin(merchant, f"Content-Length: {10**14}")) as connection:
+    with begin(merchant, f"Content-Length: {10**14}") as connection:
         told = connection.recv(4_096)
     assert told.startswith(b"HTTP/1.1 413 ")
     assert b"Retry-After" not in told
