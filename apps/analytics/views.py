@@ -47,7 +47,7 @@ class PriceEvents(Limited):
         key = idempotency.read_key(tenant, "price", request.META.get("HTTP_IDEMPOTENCY_KEY"))
         if key is None:
             raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
-        asked = price_requests.read(bodies.read(plain(request), price_requests.MOST_BYTES))
+        asked = price_requests.read(bodies.read_json(plain(request), price_requests.MOST_BYTES))
         try:
             return sent(price_events.accept(tenant, product_id, key, asked))
         except PriceChanged as changed:

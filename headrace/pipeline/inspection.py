@@ -252,8 +252,14 @@ def _bad_json(message: str) -> Fault:
 
 def _syntax(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"expected JSON: {error.msg.lower()} at column {error.pos + 1}"
+        return f"expected JSON: {error.msg.lower()} at {_place(error)}"
     return "expected JSON"
+
+
+def _place(error: json.JSONDecodeError) -> str:
+    """An element of an array may go over several lines, and a body too."""
+    place = f"column {error.colno}"
+    return place if error.lineno == 1 else f"line {error.lineno}, {place}"
 
 
 def _depth(text: str) -> int:
