@@ -370,6 +370,14 @@ def test_movements_are_listed_by_product_in_their_order_and_by_what_they_say(str
     assert till.events(mismatch="true") == []
 
 
+def test_movements_since_a_time_without_a_zone_are_those_of_the_tenants_zone(running_service):
+    till = Till(running_service.add_tenant(time_zone="Europe/Berlin"))
+    moved = stock.event(till.product(), delta=4, event_time="2025-06-01T00:30:00")
+    till.update([moved])  # half past ten of the day before, in UTC
+    assert len(till.events(since="2025-06-01")) == 1
+    assert till.events(since="2025-06-01T00:00:00Z") == []
+
+
 REFUSED = [
     ("levels", {"below": "x"}),
     ("levels", {"below": "1.5"}),

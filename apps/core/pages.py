@@ -32,10 +32,13 @@ def check(asked: QueryDict, *names: str, paging: Iterable[str] = PAGING) -> None
         raise Problem("invalid_request", f"There is no parameter {', '.join(sorted(unknown))}.")
 
 
-def value(asked: QueryDict, name: str, field: Field) -> str | None:
-    """A parameter as its field's values are written; None where it is not sent. Raises Problem."""
+def value(asked: QueryDict, name: str, field: Field, zone: ZoneInfo = _UTC) -> str | None:
+    """A parameter as its field's values are written; None where it is not sent. Raises Problem.
+
+    A time without a zone is one of `zone`.
+    """
     text = asked.get(name)
-    return None if text is None else read(field, text, name)
+    return None if text is None else read(field, text, name, zone)
 
 
 def flag(asked: QueryDict, name: str) -> bool:
@@ -103,10 +106,10 @@ def day(text: str) -> date | None:
     return found if str(found) == text and 1970 <= found.year <= 2200 else None
 
 
-def read(field: Field, text: str, name: str) -> str:
+def read(field: Field, text: str, name: str, zone: ZoneInfo = _UTC) -> str:
     """The text of a parameter as its field's values are written. Raises Problem."""
     try:
         sent = JsonNumber(text) if isinstance(field.type, Integer) else text
-        return values.parse(field, sent, _UTC) or ""
+        return values.parse(field, sent, zone) or ""
     except Refused as refused:
         raise Problem("invalid_request", f"{name}: {refused.expected}.") from None

@@ -22,6 +22,7 @@ from apps.ingestions.services import Delivery
 from apps.stocks import asking, selectors, services
 from apps.stocks import serializers as shapes
 from apps.tenants.authentication import tenant_at
+from apps.tenants.doors import zone_of
 from apps.tenants.scopes import Scope
 from headrace.pipeline.formats import JSON
 
@@ -139,7 +140,7 @@ class Events(APIView):
         after = pages.cursor(asked, pages.NUMBER if product else asking.EVENT)
         wanted = selectors.Events(
             product=product,
-            since=pages.value(asked, "since", asking.TIME),
+            since=pages.value(asked, "since", asking.TIME, zone_of(tenant)),
             is_mismatch=pages.flag(asked, "mismatch"),
             after=after[0] if after else None,
             limit=pages.limit(asked),
