@@ -336,6 +336,32 @@ def test_json_that_is_large_or_nested_without_end_is_refused_where_it_is_small(s
         assert answer.status_code in (400, 413), (path, answer.text)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ingest/sessions/",
+        "/tenants/{tenant}/reports/export",
+        "/tenants/{tenant}/price-anomalies/",
+        "/tenants/{tenant}/products/{tenant}/price-anomalies/",
+        "/tenants/{tenant}/metrics/sales",
+        "/tenants/{tenant}/orders/",
+        "/tenants/{tenant}/stock/levels",
+    ],
+)
+def test_a_parameter_that_a_list_does_not_have_or_that_is_there_twice_is_refused(shop, path):
+    path = path.format(tenant=shop.tenant)
+    once = "hours" if "products" in path else "after" if "anomalies" in path else "cursor"
+    for query, told in (("colour=red", "known are "), (f"{once}=1&{once}=2", f"{once} once")):
+        answer = shop.request("GET", f"{path}?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert told in answer.json()["detail"]
+
+
+def test_the_bounds_of_a_limit_are_told_as_they_are(shop):
+    answer = shop.request("GET", f"/tenants/{shop.tenant}/orders/?limit=abc")
+    assert "limit as a whole number from 1 to 1,000." in answer.json()["detail"]
+
+
 #: A sound body by the place that takes it.
 OF_JSON = {
     "/ingest/sessions/": {"max_errors": 5},

@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
 def read(asked: QueryDict) -> Asked:
     """The parameters of a list. Raises Problem."""
-    pages.check(asked, "since", "until", "action", "key")
+    pages.check(asked, "since", "until", "action", "key", repeatable=("action",))
     after = pages.cursor(asked, ID)
     return Asked(
         first=_bound(asked, "since"),

@@ -26,10 +26,21 @@ PAGING = ("cursor", "limit")
 FIELDS = "fields"  #: which members of a row are told
 
 
-def check(asked: QueryDict, *names: str, paging: Iterable[str] = PAGING) -> None:
-    """Raises Problem for a parameter that a list does not have: it would list too much."""
-    if unknown := set(asked) - {*names, *paging}:
-        raise Problem("invalid_request", f"There is no parameter {', '.join(sorted(unknown))}.")
+def check(
+    asked: QueryDict,
+    *names: str,
+    paging: Iterable[str] = PAGING,
+    repeatable: Iterable[str] = (FIELDS,),
+) -> None:
+    """Raises Problem for a parameter that a list does not have: it would list too much; and for one
+    that is sent twice, where only one would count."""
+    known = [*names, *paging]
+    if unknown := set(asked) - set(known):
+        told = f"There is no parameter {', '.join(sorted(unknown))}"
+        raise Problem("invalid_request", f"{told}; known are {', '.join(known)}.")
+    for name in set(asked) - set(repeatable):
+        if len(asked.getlist(name)) > 1:
+            raise Problem("invalid_request", f"Send {name} once.")
 
 
 def value(asked: QueryDict, name: str, field: Field, zone: ZoneInfo = _UTC) -> str | None:
@@ -55,10 +66,16 @@ def limit(asked: QueryDict) -> int:
 
 def number(asked: QueryDict, name: str, most: int) -> int | None:
     """A whole number from 1; None where it is not sent. Raises Problem."""
-    text = value(asked, name, NUMBER)
-    if text is not None and not 1 <= int(text) <= most:
-        raise Problem("invalid_request", f"Send {name} from 1 to {most:,}.")
-    return None if text is None else int(text)
+    text = asked.get(name)
+    if text is None:
+        return None
+    try:
+        found = int(read(NUMBER, text, name))
+    except Problem:
+        found = 0
+    if not 1 <= found <= most:
+        raise Problem("invalid_request", f"Send {name} as a whole number from 1 to {most:,}.")
+    return found
 
 
 def cursor(asked: QueryDict, *fields: Field, name: str = "cursor") -> list[str] | None:

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.core import bodies, idempotency, ranges, seats
+from apps.core import bodies, idempotency, pages, ranges, seats
 from apps.core.blocks import Begun
 from apps.core.problems import Problem
 from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, plain, sent
@@ -60,6 +60,7 @@ class Exports(APIView):
     )
     def post(self, request: Request, tenant_id: UUID) -> HttpResponseBase:
         tenant = tenant_at(request, tenant_id)
+        pages.check(request.query_params, "stream", paging=())
         key = idempotency.read_key(tenant, "export", request.headers.get("Idempotency-Key"))
         wanted = asked.read(bodies.json_object(plain(request), MOST_BYTES), zone_of(tenant))
         if _is_sync(request):
@@ -73,6 +74,7 @@ class Exports(APIView):
     )
     def get(self, request: Request, tenant_id: UUID) -> Response:
         tenant = tenant_at(request, tenant_id)
+        pages.check(request.query_params, paging=("cursor",))
         rows, cursor = selectors.exports(tenant, request.query_params.get("cursor"), PAGE)
         return Response({"data": rows, "next_cursor": cursor})
 

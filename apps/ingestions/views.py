@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.core import idempotency, ranges, seats
+from apps.core import idempotency, pages, ranges, seats
 from apps.core.problems import Problem
 from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, options, plain, sent
 from apps.ingestions import rejects, selectors, services, sessions
@@ -25,6 +26,7 @@ from apps.ingestions.readings import MEDIA_TYPES, PACKED
 from apps.tenants.authentication import tenant_of
 from apps.tenants.scopes import Scope
 from headrace.entities import BY_NAME
+from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.formats import DELIMITERS, FORMATS
 
 PAGE = 50
@@ -117,9 +119,9 @@ class Uploads(APIView):
         responses={200: shapes.UploadPage, **dict.fromkeys((400, 401), PROBLEM)},
     )
     def get(self, request: Request) -> Response:
-        rows, cursor = selectors.uploads(
-            tenant_of(request), request.query_params.get("cursor"), PAGE
-        )
+        asked = request.query_params
+        pages.check(asked, paging=("cursor",))
+        rows, cursor = selectors.uploads(tenant_of(request), asked.get("cursor"), PAGE)
         return Response({"data": rows, "next_cursor": cursor})
 
 
@@ -216,13 +218,14 @@ class Rejects(FormatOfFiles):
     def get(self, request: Request, token: str) -> HttpResponseBase:
         upload = selectors.upload_of(tenant_of(request), token)
         asked = request.query_params
+        pages.check(asked, "form", "format", "chunk", "code", paging=())
         form = (asked.get("form", "report"), asked.get("format", "ndjson"))
         if form not in rejects.FORMS:
             raise Problem(
                 "invalid_request",
                 "Send form=report, or form=records with format=ndjson or format=csv.",
             )
-        wanted = rejects.Asked(form, _uuid(asked.get("chunk")), asked.get("code"))
+        wanted = rejects.Asked(form, _uuid(asked.get("chunk")), _code(asked.get("code")))
         return seats.seated(
             plain(request),
             upload.tenant_id,
@@ -232,6 +235,15 @@ class Rejects(FormatOfFiles):
 
 def _uuid(text: str | None) -> UUID | None:
     try:
-        return UUID(text) if text else None
+        return None if text is None else UUID(text)
     except ValueError:
         raise Problem("invalid_request", "Send chunk as a UUID.") from None
+
+
+def _code(text: str | None) -> str | None:
+    """Raises Problem for a code that no reject can have, and names those that are near it."""
+    known = [code.value for code in RejectCode]
+    if text is not None and text not in known:
+        near = get_close_matches(text, known) or known
+        raise Problem("invalid_request", f"Send code as one of the codes: {', '.join(near)}.")
+    return text

@@ -38,8 +38,7 @@ class Asked(NamedTuple):
 
 def read(asked: QueryDict) -> Asked:
     """Raises Problem for a parameter that there is not, or a value that it cannot have."""
-    if unknown := set(asked) - set(NAMES):
-        raise Problem("invalid_request", f"There is no parameter {', '.join(sorted(unknown))}.")
+    pages.check(asked, *NAMES, paging=())
     end = _date(asked, "end_date") or datetime.now(UTC).date()
     start = _date(asked, "start_date") or _days_before(end, USUAL_DAYS - 1)
     if start > end:

@@ -105,7 +105,7 @@ class Levels(APIView):
     )
     def get(self, request: Request, tenant_id: UUID) -> HttpResponse:
         tenant, asked = tenant_at(request, tenant_id), request.query_params
-        pages.check(asked, "below", "product_id")
+        pages.check(asked, "below", "product_id", repeatable=("product_id",))
         below = pages.value(asked, "below", pages.NUMBER)
         order = [asking.PRODUCT] if below is None else [pages.NUMBER, asking.PRODUCT]
         wanted = selectors.Levels(
