@@ -189,6 +189,22 @@ def test_no_parameter_can_be_taken_for_two():
         assert len({*names, "fields", "cursor", "limit"}) == len(names) + 3
 
 
+def test_a_cursor_is_of_its_own_list_and_skips_no_rows_of_another(stocked):
+    unfiltered = page(stocked, "orders", limit=2)["next_cursor"]
+    paid = page(stocked, "orders", limit=1, order_status="paid")["next_cursor"]
+    for asked in (
+        {"cursor": unfiltered, "order_status": "paid"},
+        {"cursor": paid, "order_status": "shipped"},
+        {"cursor": paid, "order_status": "paid", "currency": "EUR"},
+        {"cursor": paid},
+    ):
+        answer = ask(stocked, "orders/", **asked)
+        assert (answer.status_code, answer.json()["code"]) == (409, "cursor_outdated")
+        assert "for the same list" in answer.json()["detail"]
+    other_page = {"order_status": "paid", "limit": 5, "fields": "order_status"}
+    assert page(stocked, "orders", cursor=paid, **other_page)["data"] != []
+
+
 def test_a_cursor_leads_no_further_than_its_tenant(merchant, stranger):
     for caller, name in ((merchant, "Ada"), (stranger, "Bob")):
         ids = [f"{at:08d}-0000-4000-8000-000000000000" for at in range(6)]

@@ -405,6 +405,18 @@ def test_what_cannot_be_asked_of_a_list_is_refused(till, path, parameters):
     assert code(till.ask(path, **parameters)) == (400, "invalid_request")
 
 
+def test_a_cursor_of_another_question_is_refused(stranger):
+    till = Till(stranger)
+    cup, bowl = till.product(), till.product()
+    till.update([stock.event(product, delta=1) for product in (cup, bowl) for _ in range(3)])
+    cursor = till.ask("events", product_id=cup, limit=1).json()["next_cursor"]
+    refused = till.ask("events", product_id=bowl, cursor=cursor)
+    assert code(refused) == (409, "cursor_outdated")
+    assert len(till.events(product_id=cup, cursor=cursor)) == 2
+    low = till.ask("levels", below=9, limit=1).json()["next_cursor"]
+    assert code(till.ask("levels", below=5, cursor=low)) == (409, "cursor_outdated")
+
+
 def test_a_cursor_of_another_tenant_lists_rows_of_ones_own_only(till, stranger):
     theirs = Till(stranger)
     bowl = theirs.product()

@@ -76,7 +76,8 @@ def page(tenant: UUID, entity: Entity, asked: QueryDict) -> Selection:
     """
     known = parameters(entity)
     pages.check(asked, *known, pages.FIELDS, repeatable=(*known, pages.FIELDS))
-    after = pages.cursor(asked, _name_of(entity), *key_order(entity))
+    mark = pages.mark_of(asked)
+    after = pages.cursor(asked, _name_of(entity), *key_order(entity), mark=mark)
     conditions = _conditions(tenant, entity, known, asked)
     return Selection(
         entity,
@@ -141,9 +142,9 @@ def _check_dates(conditions: tuple[Condition, ...], asked: QueryDict) -> None:
         raise Problem("invalid_request", f"Send {told}.")
 
 
-def cursor_of_page(entity: Entity, line: bytes) -> str:
-    """Where the page behind a row of a list begins."""
-    return pages.cursor_behind(entity.name, *_values(line, key_order(entity)))
+def cursor_of_page(entity: Entity, line: bytes, mark: str) -> str:
+    """Where the page behind a row of a list begins; `mark` is the list's (pages.mark_of)."""
+    return pages.cursor_behind(entity.name, *_values(line, key_order(entity)), mark=mark)
 
 
 def cursor_of_search(line: bytes) -> str:

@@ -1,9 +1,12 @@
 """What a list may be asked, checked, and where its pages begin.
 
 A cursor says where the last page ended, in the words of its list and no more: whose rows are
-listed is never read from it.
+listed is never read from it. Where a list is of chosen rows, a digest of the conditions is its last
+part: with others the rows between the two lists would be left out and nobody told.
 """
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -19,6 +22,7 @@ from headrace.schema import Field, Integer
 USUAL, MOST = 100, 1_000
 NUMBER = Field("number", Integer(), "a whole number")
 _BETWEEN = "~"  # the parts of a cursor
+_MARK = re.compile("[0-9a-f]{8}")
 _UTC = ZoneInfo("UTC")
 
 
@@ -78,22 +82,39 @@ def number(asked: QueryDict, name: str, most: int) -> int | None:
     return found
 
 
-def cursor(asked: QueryDict, *fields: Field, name: str = "cursor") -> list[str] | None:
-    """The fields of the row that the page begins behind; None for the first. Raises Problem."""
+def mark_of(asked: QueryDict) -> str:
+    """Which rows a list is asked for, in eight digits; empty for all of them."""
+    others = (*PAGING, FIELDS)
+    conditions = sorted((name, asked.getlist(name)) for name in asked if name not in others)
+    digest = hashlib.sha256(repr(conditions).encode()).hexdigest()
+    return digest[:8] if conditions else ""
+
+
+def cursor(
+    asked: QueryDict, *fields: Field, name: str = "cursor", mark: str = ""
+) -> list[str] | None:
+    """The fields of the row that the page begins behind; None for the first. Raises Problem, also
+    for the cursor of a list with another mark.
+    """
     text = asked.get(name)
     if text is None:
         return None
-    parts = text.split(_BETWEEN)
+    told = f"Send {name} as next_cursor gave it, for the same list."
+    *parts, last = text.split(_BETWEEN)
+    is_marked = len(parts) == len(fields) and _MARK.fullmatch(last)
+    parts, found = (parts, last) if is_marked else ([*parts, last], "")
     try:
-        return [read(field, part, name) for field, part in zip(fields, parts, strict=True)]
+        texts = [read(field, part, name) for field, part in zip(fields, parts, strict=True)]
     except (Problem, ValueError):
-        told = f"Send {name} as next_cursor gave it, for the same list."
         raise Problem("invalid_request", told) from None
+    if found != mark:
+        raise Problem("cursor_outdated", told)
+    return texts
 
 
-def cursor_behind(*parts: object) -> str:
-    """The cursor of the page behind the row with these fields."""
-    return _BETWEEN.join(map(str, parts))
+def cursor_behind(*parts: object, mark: str = "") -> str:
+    """The cursor of the page behind the row with these fields, of the list with that mark."""
+    return _BETWEEN.join(map(str, [*parts, mark] if mark else parts))
 
 
 def behind(order: Sequence[str], last: Sequence[str]) -> Q:

@@ -29,6 +29,7 @@ class Asked(NamedTuple):
     order: tuple[str, ...]
     after: list[str] | None
     limit: int
+    mark: str
 
 
 def page(asked: QueryDict) -> Asked:
@@ -38,7 +39,8 @@ def page(asked: QueryDict) -> Asked:
     pages.check(asked, *_CONDITIONS, pages.FIELDS, repeatable=("batch_id", pages.FIELDS))
     is_range = "recognized_on_from" in asked or "recognized_on_to" in asked
     order = (_DAY, NUMBER) if is_range else (NUMBER,)
-    after = pages.cursor(asked, *order)
+    mark = pages.mark_of(asked)
+    after = pages.cursor(asked, *order, mark=mark)
     if after and is_range:
         _day(after[0], "cursor")
     return Asked(
@@ -47,6 +49,7 @@ def page(asked: QueryDict) -> Asked:
         order=("recognized_on", "recognition_id") if is_range else ("recognition_id",),
         after=after,
         limit=pages.limit(asked),
+        mark=mark,
     )
 
 
