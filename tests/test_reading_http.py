@@ -135,6 +135,16 @@ def test_a_time_without_a_zone_is_the_tenants(running_service):
     assert reading.search(shop, end_date="2025-06-30")[0] == []
 
 
+@pytest.mark.parametrize("lost", ["2025-07-01T00:30:00 02:00", "2025-07-01 00:30 02"])
+def test_a_plus_that_an_address_made_a_blank_is_told(stocked, lost):
+    for name, asked in (("orders/", "order_date_from"), ("stock/events", "since")):
+        answer = ask(stocked, name, **{asked: lost})
+        assert answer.status_code == 400
+        assert "such as 2025-03-01T09:30:00+01:00" in answer.json()["detail"]
+        assert "Encode + as %2B." in answer.json()["detail"]
+    assert "%2B" not in ask(stocked, "orders/", order_date_from="soon 02").json()["detail"]
+
+
 WRONG = [
     {"colour": "red"},
     {"tenant_id": str(uuid4())},

@@ -185,7 +185,8 @@ def _conditions(
             wanted = _wanted(field, word, texts)
             found += filters.conditions(entity, {field.name: wanted}, zone)
         except BadSelection as bad:
-            raise Problem("invalid_request", f"{name}: {bad}") from None
+            told = f"{name}: {bad}{pages.hint(*texts)}"
+            raise Problem("invalid_request", told) from None
     return tuple(found)
 
 

@@ -22,6 +22,7 @@ from headrace.schema import Field, Integer
 USUAL, MOST = 100, 1_000
 NUMBER = Field("number", Integer(), "a whole number")
 _BETWEEN = "~"  # the parts of a cursor
+_LOST_PLUS = re.compile(r"[^:]*:\d\d\S* \d\d(:?\d\d)?", re.ASCII)
 _MARK = re.compile("[0-9a-f]{8}")
 _UTC = ZoneInfo("UTC")
 
@@ -150,4 +151,9 @@ def read(field: Field, text: str, name: str, zone: ZoneInfo = _UTC) -> str:
         sent = JsonNumber(text) if isinstance(field.type, Integer) else text
         return values.parse(field, sent, zone) or ""
     except Refused as refused:
-        raise Problem("invalid_request", f"{name}: {refused.expected}.") from None
+        raise Problem("invalid_request", f"{name}: {refused.expected}.{hint(text)}") from None
+
+
+def hint(*texts: str) -> str:
+    """What is said besides of a time whose + has become a blank, as an address spells it."""
+    return " Encode + as %2B." if any(map(_LOST_PLUS.fullmatch, texts)) else ""
