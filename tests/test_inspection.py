@@ -115,6 +115,19 @@ def test_one_number_has_many_spellings(value: bytes):
         assert faults("order_items", with_value("order_items", field, value)) == []
 
 
+@pytest.mark.parametrize("value", [b"-5", b"-5.00", b'"-5"'])
+def test_a_check_quotes_the_value_as_it_was_sent(value: bytes):
+    line = with_value("orders", "total_amount", value)
+    (reject,) = checked("orders", line.replace(b'"return"', b'"sale"')).rejects
+    assert (reject.field, reject.value) == ("total_amount", value.decode())
+
+
+def test_a_field_that_needs_another_one_is_told_by_its_name():
+    line = with_value("stock_events", "expected", b"1")
+    (reject,) = checked("stock_events", line).rejects
+    assert reject.message == "line 1, expected: expected no 'expected' without 'set'"
+
+
 # Times.
 
 SOUND = {
