@@ -184,6 +184,14 @@ def test_what_cannot_be_asked_is_refused_and_not_left_out(asked, stocked):
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+def test_ids_in_addresses_are_spelled_in_either_case(stocked):
+    key = page(stocked, "orders", limit=1)["data"][0]["order_id"]
+    shouted = f"/tenants/{str(stocked.tenant).upper()}/orders/{key.upper()}/"
+    answer = stocked.request("GET", shouted)
+    assert (answer.status_code, answer.json()["order_id"]) == (200, key)
+    assert stocked.request("GET", shouted.replace("-", "", 1)).status_code == 404
+
+
 def test_what_is_no_record_type_is_not_there(stocked):
     for name in ("tenants/", "api_keys/", "jobs/", "orders", f"price_events/{uuid4()}/", "Orders/"):
         answer = ask(stocked, name)
