@@ -1,6 +1,5 @@
 """HTTP for ingestion: read the request, call one service or selector, answer."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -17,7 +16,17 @@ from rest_framework.views import APIView
 
 from apps.core import idempotency, pages, ranges, seats
 from apps.core.problems import Problem
-from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, options, plain, sent
+from apps.core.wire import (
+    CURSOR,
+    IF_NONE_MATCH,
+    PROBLEM,
+    header,
+    idempotency_header,
+    options,
+    plain,
+    sent,
+    tagged,
+)
 from apps.ingestions import rejects, selectors, services, sessions
 from apps.ingestions import serializers as shapes
 from apps.ingestions.bodies import body_of, length_of
@@ -180,15 +189,12 @@ class UploadStatus(APIView):
 
     @extend_schema(
         operation_id="upload_status",
+        parameters=[IF_NONE_MATCH],
         responses={200: shapes.UploadStatus, 304: None, **dict.fromkeys((401, 404), PROBLEM)},
     )
     def get(self, request: Request, token: str) -> HttpResponse:
         upload = selectors.upload_of(tenant_of(request), token)
-        content = json.dumps(selectors.status(upload)).encode()
-        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        if request.headers.get("If-None-Match") == etag:
-            return HttpResponse(status=304, headers={"ETag": etag})
-        return HttpResponse(content, content_type="application/json", headers={"ETag": etag})
+        return tagged(request, json.dumps(selectors.status(upload)).encode())
 
 
 class Rejects(FormatOfFiles):
