@@ -16,9 +16,9 @@ def look_for_rare_rows(tenant: str, asked: str) -> dict[str, Any]:
     wanted = asking.page(UUID(tenant), BY_NAME["customers"], QueryDict(asked))
     settings.HEADRACE_LIST_SECONDS = 0.001
     try:
-        selectors.page(UUID(tenant), wanted)
+        selectors.page(UUID(tenant), wanted, "")
         told = ""
     except Problem as problem:
         told = f"{PROBLEMS[problem.code][0]} {problem.code}: {problem.detail}"
     settings.HEADRACE_LIST_SECONDS = 20
-    return {"at first": told, "then": selectors.page(UUID(tenant), wanted).decode()}
+    return {"at first": told, "then": selectors.page(UUID(tenant), wanted, "").decode()}

@@ -9,12 +9,13 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 
 from tests import tables
@@ -22,7 +23,7 @@ from tests import test_bad_input as bad_input
 from tests import test_ingestion_http as ingestion
 from tests.road import ndjson
 from tests.service import Merchant, Service
-from tests.shop import customer, form, post_form, stored_objects
+from tests.shop import customer, form, post_form, product, stored_objects
 
 MIB = 1 << 20
 
@@ -333,6 +334,103 @@ def test_json_that_is_large_or_nested_without_end_is_refused_where_it_is_small(s
         long = b'{"a":"' + b"x" * (3 * MIB) + b'"}'
         answer = shop.request("POST", path, content=long, headers=headers)
         assert answer.status_code in (400, 413), (path, answer.text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ingest/sessions/",
+        "/tenants/{tenant}/reports/export",
+        "/tenants/{tenant}/price-anomalies/",
+        "/tenants/{tenant}/products/{tenant}/price-anomalies/",
+        "/tenants/{tenant}/metrics/sales",
+        "/tenants/{tenant}/orders/",
+        "/tenants/{tenant}/stock/levels",
+    ],
+)
+def test_a_parameter_that_a_list_does_not_have_or_that_is_there_twice_is_refused(shop, path):
+    path = path.format(tenant=shop.tenant)
+    once = "hours" if "products" in path else "after" if "anomalies" in path else "cursor"
+    for query, told in (("colour=red", "known are "), (f"{once}=1&{once}=2", f"{once} once")):
+        answer = shop.request("GET", f"{path}?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert told in answer.json()["detail"]
+
+
+def test_the_bounds_of_a_limit_are_told_as_they_are(shop):
+    answer = shop.request("GET", f"/tenants/{shop.tenant}/orders/?limit=abc")
+    assert "limit as a whole number from 1 to 1,000." in answer.json()["detail"]
+
+
+#: A sound body by the place that takes it.
+OF_JSON = {
+    "/ingest/sessions/": {"max_errors": 5},
+    "/tenants/{tenant}/keys/": {"scopes": ["read"]},
+    "/tenants/{tenant}/webhooks/": {
+        "url": "https://127.0.0.1/hook",
+        "events": ["upload.completed"],
+    },
+    "/tenants/{tenant}/reports/export": {"entity": "products"},
+    "/tenants/{tenant}/reports/takeouts": {"format": "csv"},
+    "/tenants/{tenant}/products/{product}/price-event/": {"new_price": 7},
+}
+
+
+@pytest.fixture(scope="module")
+def send_json(shop) -> Callable[..., httpx2.Response]:
+    """Sends a body to a place of OF_JSON."""
+    sold = product()
+    shop.load("products.ndjson", ndjson(sold))
+    names = {"tenant": shop.tenant, "product": sold["product_id"]}
+
+    def send(place: str, content: object, kind: str = "application/json") -> httpx2.Response:
+        headers = {"Content-Type": kind, "Idempotency-Key": uuid4().hex}
+        return shop.request("POST", place.format(**names), content=content, headers=headers)
+
+    return send
+
+
+@pytest.mark.parametrize("place", OF_JSON)
+def test_json_is_read_by_one_rule_wherever_it_is_sent(send_json, place):
+    text = json.dumps(OF_JSON[place])
+    sound = {
+        "with a byte order mark": (text.encode("utf-8-sig"), "application/json"),
+        "chunked": (iter([text[:5].encode(), text[5:].encode()]), "application/json"),
+        "as curl sends it": (text.encode(), "application/x-www-form-urlencoded"),
+    }
+    for name, (content, kind) in sound.items():
+        answer = send_json(place, content, kind)
+        # 429: takeouts are at work already, which is looked at when the body has been understood.
+        assert answer.status_code in (201, 202, 429), (name, answer.text)
+    assert ingestion.problem(send_json(place, text.encode("utf-16"))) == (400, "invalid_request")
+    foreign = send_json(place, text.encode(), "text/plain")
+    assert ingestion.problem(foreign) == (415, "unsupported_format")
+
+
+@pytest.mark.parametrize("place", OF_JSON)
+def test_a_member_that_is_there_twice_is_refused_by_its_name(send_json, place):
+    name, value = next(iter(OF_JSON[place].items()))
+    member = f'"{name}": {json.dumps(value)}'
+    answer = send_json(place, f"{{{member}, {member}}}")
+    assert answer.status_code == 400
+    assert f"{name}: expected every key once" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("place", "body", "told"),
+    [
+        ("keys/", '{"scopes": ["read"],\n "label" "x"}', "at line 2, column 10"),
+        ("keys/", '{"scopes": }', "at column 12"),
+        ("keys/", '{"scope": ["read"]}', "There is no option scope; known are scopes, label,"),
+        ("keys/", '{"scopes": ["write"]}', "scopes: Send one of ingest, read,"),
+        ("webhooks/", '{"url": "https://127.0.0.1", "events": ["sale"]}', "events: Send one of "),
+        ("reports/takeouts", '{"format": "xml"}', "format: Send one of csv,"),
+    ],
+)
+def test_options_that_are_wrong_are_told_where_and_what_is_known(shop, place, body, told):
+    answer = shop.request("POST", f"/tenants/{shop.tenant}/{place}", content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert told in answer.json()["detail"]
 
 
 HALVES = {

@@ -271,7 +271,9 @@ HEADERS = {
     ),
     "longer than a record": ("product_id,sku,name,price," + "_" * (1 << 20), "at most 1 MiB", ""),
     "very many columns": (f"product_id,sku,name,price,{MANY},nam", "column 100005", "'nam'"),
-    "not UTF-8": ("product_id,sku,n\udcffame,price", "header", "utf-8"),
+    "not UTF-8": ("product_id,sku,n\udcffame,price", "header", "byte 0xff at column 17"),
+    "UTF-16": ("\udcff\udcfep\0r\0o\0", "byte 0xff at column 1", "is this UTF-16?"),
+    "UTF-16 without a mark": ("\0p\0r\0o", "NUL, found one at column 1", "is this UTF-16?"),
 }
 
 

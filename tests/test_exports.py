@@ -107,7 +107,7 @@ def test_a_download_is_continued_where_it_broke(exporter):
         ({"columns": "order_id"}, "list of names"),
         ({"filters": {"colour": "red"}}, "no column"),
         ({"filters": {"order_status": "lost"}}, "order_status"),
-        ({"filters": ["order_status"]}, "object"),
+        *(({"filters": empty}, "object") for empty in (["order_status"], [], "", False, 0)),
         ({"compression": "rar"}, "compression as one of"),
         ({"limit": 5}, "no option limit"),
         ({"format": "json", "spreadsheet_safe": True}, "Only csv"),

@@ -11,7 +11,7 @@ import pytest
 from headrace.pipeline.formats.compression import zstd
 from tests import test_ingestion_http as ingestion
 from tests.service import Merchant
-from tests.shop import customer, post_form, product
+from tests.shop import customer, form, post_form, product
 
 LINES = b'{"name": "x"}\n'
 CSV = b"customer_id,name\n,x\n"
@@ -94,6 +94,37 @@ def test_a_form_says_format_and_delimiter_beside_the_file(merchant: Merchant):
     parts = (("format", None, b"csv"), ("delimiter", None, b";"), ("entity", None, b"products"))
     answer = post_form(merchant, *parts, ("file", "export.csv", data))
     assert ingestion.landed(merchant, answer)["outcomes"] == ingestion.outcomes(inserted=1)
+
+
+SAID_TWICE = {
+    "a field against the address": ("?entity=customers", [b"products"], 400),
+    "the address against itself": ("?entity=customers&entity=products", [], 400),
+    "two fields": ("", [b"customers", b"products"], 400),
+    "two fields that agree": ("", [b"customers", b"customers"], 400),
+    "a field and the address that agree": ("?entity=customers", [b"customers"], 201),
+    "an empty field": ("?entity=customers", [b""], 201),
+    "the address that agrees with itself": ("?entity=customers&entity=customers", [], 201),
+}
+
+
+@pytest.mark.parametrize("how", SAID_TWICE)
+def test_what_is_said_twice_of_a_file_must_agree(merchant: Merchant, how: str):
+    query, fields, expected = SAID_TWICE[how]
+    request = form(*[("entity", None, value) for value in fields], ("file", "export", LINES))
+    answer = merchant.request("POST", f"/ingest/comprehensive/{query}", **request)
+    assert answer.status_code == expected, answer.text
+    if expected == 400:
+        assert answer.json()["code"] == "invalid_request"
+        assert "entity" in answer.json()["detail"]
+        ingestion.assert_nothing_was_kept(merchant)
+
+
+def test_a_raw_body_whose_address_says_two_types_is_refused(merchant: Merchant):
+    headers = {"Idempotency-Key": uuid4().hex}
+    path = "/ingest/comprehensive/?entity=customers&entity=products"
+    answer = merchant.request("POST", path, content=LINES, headers=headers)
+    assert ingestion.problem(answer) == (400, "invalid_request")
+    ingestion.assert_nothing_was_kept(merchant)
 
 
 def test_the_same_key_with_another_delimiter_is_another_request(merchant: Merchant):

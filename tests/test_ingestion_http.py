@@ -455,8 +455,9 @@ def test_a_status_that_has_not_changed_is_not_sent_again(shop):
     path = f"/ingest/sessions/{token}/status/"
     first = shop.request("GET", path)
     tag = first.headers["ETag"]
-    again = shop.request("GET", path, headers={"If-None-Match": tag})
-    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = shop.request("GET", path, headers={"If-None-Match": given})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
     other = shop.request("GET", path, headers={"If-None-Match": '"other"'})
     assert (other.status_code, other.content) == (200, first.content)
 
@@ -523,9 +524,30 @@ def test_rejects_are_told_by_chunk_and_by_code(shop):
     assert told(chunk=two) == [(two, "bad_uuid"), (two, "bad_type")]
     assert told(code="bad_type") == [(one, "bad_type"), (two, "bad_type")]
     assert told(chunk=one, code="bad_uuid") == [(one, "bad_uuid")]
-    assert told(chunk=str(uuid4())) == told(code="no_such_code") == []
-    path = f"/ingest/sessions/{token}/rejects/"
-    assert problem(shop.request("GET", f"{path}?chunk=7")) == (400, "invalid_request")
+    assert told(code="bad_number") == []
+
+
+REFUSED_FILTERS = {
+    "chunk=7": "chunk",
+    "chunk=": "chunk",
+    "code=bad_timestmap": "bad_timestamp",
+    "code=": "bad_uuid, bad_number",
+    "code=bad_uuid&code=bad_type": "code once",
+    "line=7": "no parameter line; known are form, format, chunk, code",
+}
+
+
+@pytest.mark.parametrize("query", REFUSED_FILTERS)
+def test_a_filter_of_rejects_that_is_mistyped_is_told(shop, query):
+    answer = shop.request("GET", f"/ingest/sessions/{shop.open_upload()}/rejects/?{query}")
+    assert problem(answer) == (400, "invalid_request")
+    assert REFUSED_FILTERS[query] in answer.json()["detail"]
+
+
+def test_rejects_of_a_chunk_that_is_not_there_are_not_found(shop):
+    token = shop.open_upload()
+    answer = shop.request("GET", f"/ingest/sessions/{token}/rejects/?chunk={uuid4()}")
+    assert problem(answer) == (404, "not_found")
 
 
 def test_keys_that_no_field_has_are_counted_and_kept_out(shop):

@@ -115,6 +115,19 @@ def test_one_number_has_many_spellings(value: bytes):
         assert faults("order_items", with_value("order_items", field, value)) == []
 
 
+@pytest.mark.parametrize("value", [b"-5", b"-5.00", b'"-5"'])
+def test_a_check_quotes_the_value_as_it_was_sent(value: bytes):
+    line = with_value("orders", "total_amount", value)
+    (reject,) = checked("orders", line.replace(b'"return"', b'"sale"')).rejects
+    assert (reject.field, reject.value) == ("total_amount", value.decode())
+
+
+def test_a_field_that_needs_another_one_is_told_by_its_name():
+    line = with_value("stock_events", "expected", b"1")
+    (reject,) = checked("stock_events", line).rejects
+    assert reject.message == "line 1, expected: expected no 'expected' without 'set'"
+
+
 # Times.
 
 SOUND = {
@@ -128,6 +141,9 @@ SOUND = {
     "2024-01-01T00:00:00+14:00": "2023-12-31 10:00:00",
     "2024-01-01T00:00:00-1130": "2024-01-01 11:30:00",
     "1969-12-31T23:00:00-01:00": "1970-01-01 00:00:00",
+    "2025-01-01 10:00:00+00": "2025-01-01 10:00:00",  # as PostgreSQL writes it
+    "2025-01-01 10:00:00.5-03": "2025-01-01 13:00:00.500000",
+    "2024-02-29+02:00": "2024-02-28 22:00:00",
 }
 UNSOUND = [
     *("1969-12-31T23:59:59Z", "1970-01-01T00:00:00+01:00", "2201-01-01T00:00:00Z"),
@@ -136,6 +152,8 @@ UNSOUND = [
     *("2024-01-01T12:00:00.1234567Z", "2024-01-01T12:00:00+19:00", "2024-01-01T12:00:00+25:00"),
     *("20240101T120000Z", "2024-W01-1", "2024-001", "01/02/2024", "1704067200", "", "now"),
     *("2024-01-01T12:00:00z", "2024-01-01t12:00:00", "٢٠٢٤-01-01", "2024-01-01T12:00:00 Z"),
+    *("2025-01-01-05", "2025-01-01+05", "2024-01-01T12:00:00+5", "2024-01-01T12:00:00 00"),
+    *("2024-01-01T12:00:00+19", "2024-01-01T12:00:00+", "2024-01-01T12+00"),
 ]
 
 
@@ -163,12 +181,27 @@ def test_what_is_no_time_of_iso_8601_between_1970_and_2200_is_refused(text: str)
         ("2024-07-15T12:00:00", "2024-07-15 10:00:00"),
         ("2024-07-15", "2024-07-14 22:00:00"),
         ("2024-10-27T02:30:00", "2024-10-27 00:30:00"),  # comes twice: the first
-        ("2024-03-31T02:30:00", "2024-03-31 01:30:00"),  # never comes: the offset before
+        ("2024-03-31T01:59:59.999999", "2024-03-31 00:59:59.999999"),
+        ("2024-03-31T03:00:00", "2024-03-31 01:00:00"),
+        ("2024-03-31T02:30:00+01", "2024-03-31 01:30:00"),
         ("2024-07-15T12:00:00Z", "2024-07-15 12:00:00"),
     ],
 )
 def test_a_naive_time_is_in_the_tenants_zone(text: str, wanted: str):
     assert read_time(text, ZoneInfo("Europe/Berlin")) == wanted
+
+
+def test_a_time_that_the_tenants_clocks_skip_is_refused():
+    berlin = ZoneInfo("Europe/Berlin")
+    for text in ("2024-03-31T02:00", "2024-03-31 02:30:00", "2024-03-31T02:59:59.999999"):
+        line = with_value("customers", "created_at", json.dumps(text).encode())
+        (reject,) = checked("customers", line, zone=berlin).rejects
+        assert (reject.code, reject.field) == ("bad_timestamp", "created_at")
+        assert "clocks of Europe/Berlin skip this one; say the offset" in reject.message
+
+
+def test_a_day_whose_midnight_is_skipped_begins_with_what_clocks_show_next():
+    assert read_time("2024-04-26", ZoneInfo("Africa/Cairo")) == "2024-04-25 22:00:00"
 
 
 def test_an_interval_ends_after_it_starts_however_the_two_are_spelled():

@@ -346,6 +346,8 @@ def test_a_key_gives_no_scope_that_it_has_not(shop):
         b'{"scopes": ["read"], "max_calls_per_minute": NaN}',
         b'{"scopes": ["read"], "max_calls_per_minute": ' + b"7" * 5_000 + b"}",
         b"[" * 60_000,
+        b'{"scopes": ["read"], "scopes": ["read", "export"]}',
+        b'{"scopes": ["read"], "max_calls_per_minute": 7, "max_calls_per_minute": 70}',
     ],
     ids=lambda asked: str(asked)[:60],
 )

@@ -263,7 +263,7 @@ def test_records_are_chosen_by_chunk_and_by_code(shop):
     assert told() == [(1, "bad_uuid"), (2, "bad_type")] * 2
     assert told(chunk=two) == [(1, "bad_uuid"), (2, "bad_type")]
     assert told(chunk=one, code="bad_type") == [(2, "bad_type")]
-    assert told(code="no_such_code") == []
+    assert told(code="bad_number") == []
     names = [
         filename(rejects(shop, token, form="records", **asked)) for asked in ({}, {"chunk": two})
     ]

@@ -294,6 +294,17 @@ def test_the_same_files_again_change_nothing(running_service):
     assert ask_sales(books.merchant)["version"] == version
 
 
+@pytest.mark.parametrize("currency", ["€", "Kč", "R $", "usd"])
+def test_a_currency_is_asked_for_as_orders_have_it(merchant, currency):
+    day = "2025-03-01"
+    sent = {"order_date": day, "order_status": "shipped"}
+    sold = [order(currency=one, **sent) for one in (currency, "X")]
+    merchant.load("orders.ndjson", ndjson(*sold))
+    wait_for_figures(merchant)
+    told = ask_sales(merchant, currency=currency, start_date=day, end_date=day)
+    assert [(row["currency"], row["order_count"]) for row in told["data"]] == [(currency, 1)]
+
+
 def test_a_tenant_without_orders_is_told_of_none(merchant):
     told = ask_sales(merchant, group_by="product")
     assert (told["totals"], told["data"], told["unique_customers"]) == ([], [], 0)
@@ -310,6 +321,7 @@ def test_a_tenant_without_orders_is_told_of_none(merchant):
         ({"start_date": "2025-03-02", "end_date": "2025-03-01"}, "invalid_value"),
         ({"precision": "wild"}, "invalid_value"),
         ({"currency": "EURO"}, "invalid_value"),
+        ({"currency": ""}, "invalid_value"),
         ({"limit": "0"}, "invalid_value"),
         ({"limit": "1e3"}, "invalid_value"),
         ({"limit": "5001"}, "invalid_value"),

@@ -135,6 +135,16 @@ def test_a_time_without_a_zone_is_the_tenants(running_service):
     assert reading.search(shop, end_date="2025-06-30")[0] == []
 
 
+@pytest.mark.parametrize("lost", ["2025-07-01T00:30:00 02:00", "2025-07-01 00:30 02"])
+def test_a_plus_that_an_address_made_a_blank_is_told(stocked, lost):
+    for name, asked in (("orders/", "order_date_from"), ("stock/events", "since")):
+        answer = ask(stocked, name, **{asked: lost})
+        assert answer.status_code == 400
+        assert "such as 2025-03-01T09:30:00+01:00" in answer.json()["detail"]
+        assert "Encode + as %2B." in answer.json()["detail"]
+    assert "%2B" not in ask(stocked, "orders/", order_date_from="soon 02").json()["detail"]
+
+
 WRONG = [
     {"colour": "red"},
     {"tenant_id": str(uuid4())},
@@ -174,6 +184,14 @@ def test_what_cannot_be_asked_is_refused_and_not_left_out(asked, stocked):
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+def test_ids_in_addresses_are_spelled_in_either_case(stocked):
+    key = page(stocked, "orders", limit=1)["data"][0]["order_id"]
+    shouted = f"/tenants/{str(stocked.tenant).upper()}/orders/{key.upper()}/"
+    answer = stocked.request("GET", shouted)
+    assert (answer.status_code, answer.json()["order_id"]) == (200, key)
+    assert stocked.request("GET", shouted.replace("-", "", 1)).status_code == 404
+
+
 def test_what_is_no_record_type_is_not_there(stocked):
     for name in ("tenants/", "api_keys/", "jobs/", "orders", f"price_events/{uuid4()}/", "Orders/"):
         answer = ask(stocked, name)
@@ -187,6 +205,22 @@ def test_no_parameter_can_be_taken_for_two():
         names += [f"{field.name}_{word}" for field in fields for word in words(field)]
         names += [f"{field.name}_missing" for field in fields if field.null]
         assert len({*names, "fields", "cursor", "limit"}) == len(names) + 3
+
+
+def test_a_cursor_is_of_its_own_list_and_skips_no_rows_of_another(stocked):
+    unfiltered = page(stocked, "orders", limit=2)["next_cursor"]
+    paid = page(stocked, "orders", limit=1, order_status="paid")["next_cursor"]
+    for asked in (
+        {"cursor": unfiltered, "order_status": "paid"},
+        {"cursor": paid, "order_status": "shipped"},
+        {"cursor": paid, "order_status": "paid", "currency": "EUR"},
+        {"cursor": paid},
+    ):
+        answer = ask(stocked, "orders/", **asked)
+        assert (answer.status_code, answer.json()["code"]) == (409, "cursor_outdated")
+        assert "for the same list" in answer.json()["detail"]
+    other_page = {"order_status": "paid", "limit": 5, "fields": "order_status"}
+    assert page(stocked, "orders", cursor=paid, **other_page)["data"] != []
 
 
 def test_a_cursor_leads_no_further_than_its_tenant(merchant, stranger):

@@ -262,7 +262,7 @@ WRONG = [
     {"cursor": str(2**63)},
     {"cursor": "x' OR 1=1 --"},
     {"cursor": "100001", "recognized_on_from": "2025-10-11"},
-    {"cursor": "never~100001", "recognized_on_from": "2025-10-11"},
+    {"cursor": "never~100001~145e09b8", "recognized_on_from": "2025-10-11"},
 ]
 
 

@@ -276,8 +276,17 @@ def test_an_upload_that_gets_no_files_expires(merchant):
     ask(merchant.service, f"UPDATE uploads SET {past} WHERE token = '{token}'")
     status = merchant.status(token)
     assert (status["status"], status["accepts_files"]) == ("expired", False)
+    assert status["finished"]
     response = merchant.send("customers.ndjson", sound(1), token=token)
     assert (response.status_code, response.json()["code"]) == (409, "upload_closed")
+
+
+@pytest.mark.parametrize("name", ["complete", "cancel"])
+def test_an_upload_that_ends_without_files_is_finished(merchant, name):
+    token = merchant.open_upload()
+    assert not merchant.status(token)["finished"]
+    status = step(merchant, token, name)
+    assert (status["finished"], status["accepts_files"], status["chunks"]) == (True, False, [])
 
 
 # Parked lines.

@@ -370,6 +370,14 @@ def test_movements_are_listed_by_product_in_their_order_and_by_what_they_say(str
     assert till.events(mismatch="true") == []
 
 
+def test_movements_since_a_time_without_a_zone_are_those_of_the_tenants_zone(running_service):
+    till = Till(running_service.add_tenant(time_zone="Europe/Berlin"))
+    moved = stock.event(till.product(), delta=4, event_time="2025-06-01T00:30:00")
+    till.update([moved])  # half past ten of the day before, in UTC
+    assert len(till.events(since="2025-06-01")) == 1
+    assert till.events(since="2025-06-01T00:00:00Z") == []
+
+
 REFUSED = [
     ("levels", {"below": "x"}),
     ("levels", {"below": "1.5"}),
@@ -395,6 +403,18 @@ REFUSED = [
 @pytest.mark.parametrize(("path", "parameters"), REFUSED)
 def test_what_cannot_be_asked_of_a_list_is_refused(till, path, parameters):
     assert code(till.ask(path, **parameters)) == (400, "invalid_request")
+
+
+def test_a_cursor_of_another_question_is_refused(stranger):
+    till = Till(stranger)
+    cup, bowl = till.product(), till.product()
+    till.update([stock.event(product, delta=1) for product in (cup, bowl) for _ in range(3)])
+    cursor = till.ask("events", product_id=cup, limit=1).json()["next_cursor"]
+    refused = till.ask("events", product_id=bowl, cursor=cursor)
+    assert code(refused) == (409, "cursor_outdated")
+    assert len(till.events(product_id=cup, cursor=cursor)) == 2
+    low = till.ask("levels", below=9, limit=1).json()["next_cursor"]
+    assert code(till.ask("levels", below=5, cursor=low)) == (409, "cursor_outdated")
 
 
 def test_a_cursor_of_another_tenant_lists_rows_of_ones_own_only(till, stranger):

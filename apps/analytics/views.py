@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from apps.analytics import price_anomalies, price_events, price_requests, price_wire
 from apps.analytics import serializers as shapes
 from apps.analytics.price_events import PriceChanged
-from apps.core import bodies, idempotency, problems, seats
+from apps.core import bodies, idempotency, pages, problems, seats
 from apps.core.limited import Limited
 from apps.core.problems import Problem
 from apps.core.wire import PROBLEM, idempotency_header, plain, sent, whole
@@ -47,7 +47,7 @@ class PriceEvents(Limited):
         key = idempotency.read_key(tenant, "price", request.META.get("HTTP_IDEMPOTENCY_KEY"))
         if key is None:
             raise Problem("idempotency_key_required", "Send an Idempotency-Key header.")
-        asked = price_requests.read(bodies.read(plain(request), price_requests.MOST_BYTES))
+        asked = price_requests.read(bodies.read_json(plain(request), price_requests.MOST_BYTES))
         try:
             return sent(price_events.accept(tenant, product_id, key, asked))
         except PriceChanged as changed:
@@ -73,6 +73,7 @@ class ProductAnomalies(APIView):
     )
     def get(self, request: Request, tenant_id: UUID, product_id: UUID) -> HttpResponseBase:
         tenant = tenant_at(request, tenant_id)
+        pages.check(request.query_params, "hours", "limit", paging=())
         hours = _whole(request, "hours", 1, MOST_HOURS) or 24
         limit = _whole(request, "limit", 1, MOST_LINES)
         price_anomalies.check_product(tenant, product_id)
@@ -105,6 +106,7 @@ class TenantAnomalies(APIView):
     )
     def get(self, request: Request, tenant_id: UUID) -> HttpResponse:
         tenant = tenant_at(request, tenant_id)
+        pages.check(request.query_params, "after", "wait", "limit", paging=())
         wait = _whole(request, "wait", 0, MOST_WAIT) or 0
         limit = _whole(request, "limit", 1, MOST_OF_A_PAGE) or 100
         page = price_anomalies.page(tenant, request.query_params.get("after"), wait, limit)

@@ -28,12 +28,14 @@ class Asked(NamedTuple):
     key: str | None
     after: UUID | None
     limit: int
+    mark: str
 
 
 def read(asked: QueryDict) -> Asked:
     """The parameters of a list. Raises Problem."""
-    pages.check(asked, "since", "until", "action", "key")
-    after = pages.cursor(asked, ID)
+    pages.check(asked, "since", "until", "action", "key", repeatable=("action",))
+    mark = pages.mark_of(asked)
+    after = pages.cursor(asked, ID, mark=mark)
     return Asked(
         first=_bound(asked, "since"),
         end=_bound(asked, "until"),
@@ -41,6 +43,7 @@ def read(asked: QueryDict) -> Asked:
         key=pages.value(asked, "key", KEY),
         after=UUID(after[0]) if after else None,
         limit=pages.limit(asked),
+        mark=mark,
     )
 
 

@@ -26,7 +26,8 @@ def entries(tenant: UUID, asked: Asked) -> tuple[list[dict[str, Any]], str | Non
         if row["actor_kind"] not in _TENANTS_SIDE:
             row["address"] = ""  # how the operator's machines are called is not the tenant's matter
         row["recorded_at"] = wire.instant(row["recorded_at"])
-    return page, pages.cursor_behind(page[-1]["id"]) if len(found) > asked.limit else None
+    is_last = len(found) <= asked.limit
+    return page, None if is_last else pages.cursor_behind(page[-1]["id"], mark=asked.mark)
 
 
 def _conditions(asked: Asked) -> dict[str, object]:

@@ -37,7 +37,7 @@ class Audit(APIView):
             OpenApiParameter("cursor", str, description="next_cursor of the last page"),
             OpenApiParameter("limit", int, description=f"rows of a page, 1 to {pages.MOST:,}"),
         ],
-        responses={200: shapes.EntryPage, **dict.fromkeys((400, 401, 403, 404), PROBLEM)},
+        responses={200: shapes.EntryPage, **dict.fromkeys((400, 401, 403, 404, 409), PROBLEM)},
     )
     def get(self, request: Request, tenant_id: UUID) -> HttpResponse:
         tenant = tenant_at(request, tenant_id)

@@ -75,8 +75,9 @@ def page(tenant: UUID, entity: Entity, asked: QueryDict) -> Selection:
     Raises Problem.
     """
     known = parameters(entity)
-    pages.check(asked, *known, pages.FIELDS)
-    after = pages.cursor(asked, _name_of(entity), *key_order(entity))
+    pages.check(asked, *known, pages.FIELDS, repeatable=(*known, pages.FIELDS))
+    mark = pages.mark_of(asked)
+    after = pages.cursor(asked, _name_of(entity), *key_order(entity), mark=mark)
     conditions = _conditions(tenant, entity, known, asked)
     return Selection(
         entity,
@@ -115,12 +116,15 @@ def one(entity: Entity, key: UUID, asked: QueryDict) -> Selection:
 
 def search(tenant: UUID, asked: QueryDict) -> Selection:
     """Orders, the newest first; one more than the limit, where there is one. Raises Problem."""
-    pages.check(asked, *SEARCH, pages.FIELDS, paging=(AFTER, LIMIT))
+    names = (*SEARCH, pages.FIELDS)
+    pages.check(asked, *names, paging=(AFTER, LIMIT), repeatable=names)
     limit = pages.number(asked, LIMIT, MOST_LINES)
+    conditions = _conditions(tenant, ORDERS, SEARCH, asked)
+    _check_dates(conditions, asked)
     return Selection(
         ORDERS,
         _columns(ORDERS, asked, SEARCH_ORDER),
-        _conditions(tenant, ORDERS, SEARCH, asked),
+        conditions,
         SEARCH_ORDER,
         descending=True,
         after=tuple(pages.cursor(asked, *SEARCH_ORDER, name=AFTER) or ()),
@@ -129,9 +133,18 @@ def search(tenant: UUID, asked: QueryDict) -> Selection:
     )
 
 
-def cursor_of_page(entity: Entity, line: bytes) -> str:
-    """Where the page behind a row of a list begins."""
-    return pages.cursor_behind(entity.name, *_values(line, key_order(entity)))
+def _check_dates(conditions: tuple[Condition, ...], asked: QueryDict) -> None:
+    """Raises Problem for a time to begin at that is behind the one to end at."""
+    ends = {one.operator: one.values[0] for one in conditions if one.field == SEARCH_ORDER[0]}
+    start, end = ends.get(Operator.FROM), ends.get(Operator.BEFORE)
+    if start and end and start >= end:
+        told = f"start_date ({asked['start_date']}) not after end_date ({asked['end_date']})"
+        raise Problem("invalid_request", f"Send {told}.")
+
+
+def cursor_of_page(entity: Entity, line: bytes, mark: str) -> str:
+    """Where the page behind a row of a list begins; `mark` is the list's (pages.mark_of)."""
+    return pages.cursor_behind(entity.name, *_values(line, key_order(entity)), mark=mark)
 
 
 def cursor_of_search(line: bytes) -> str:
@@ -172,7 +185,8 @@ def _conditions(
             wanted = _wanted(field, word, texts)
             found += filters.conditions(entity, {field.name: wanted}, zone)
         except BadSelection as bad:
-            raise Problem("invalid_request", f"{name}: {bad}") from None
+            told = f"{name}: {bad}{pages.hint(*texts)}"
+            raise Problem("invalid_request", told) from None
     return tuple(found)
 
 

@@ -20,17 +20,18 @@ Lines = Generator[bytes, None, None]
 MOST_BYTES = 8 << 20  # of a page, but for its last row
 
 
-def page(tenant: UUID, selection: Selection) -> bytes:
+def page(tenant: UUID, selection: Selection, mark: str) -> bytes:
     """`{"data": […], "next_cursor": …}`; `selection` has one row more than the page may have.
 
-    A page of large rows ends earlier. Raises Problem where rows are looked for too long.
+    A page of large rows ends earlier. `mark` is the list's (pages.mark_of). Raises Problem
+    where rows are looked for too long.
     """
     try:
         with _reading(tenant, selection, settings.HEADRACE_LIST_SECONDS) as lines:
             found, is_whole = _some(lines, (selection.limit or 1) - 1)
     except TookTooLong as error:
         raise asking.too_broad(selection) from error
-    cursor = None if is_whole else asking.cursor_of_page(selection.entity, found[-1])
+    cursor = None if is_whole else asking.cursor_of_page(selection.entity, found[-1], mark)
     data = b",".join(line[:-1] for line in found)
     return b'{"data":[%b],"next_cursor":%b}' % (data, msgspec.json.encode(cursor))
 

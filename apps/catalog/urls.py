@@ -7,7 +7,7 @@ urlpatterns = [
     path("orders/search", views.Search.as_view()),
     *(path(f"{name}/", views.rows_of(entity).as_view()) for name, entity in TABLES.items()),
     *(
-        path(f"{name}/<uuid:row_id>/", views.row_of(entity).as_view())
+        path(f"{name}/<id:row_id>/", views.row_of(entity).as_view())
         for name, entity in TABLES.items()
     ),
 ]

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from apps.catalog import asking, openapi, selectors
-from apps.core import blocks, seats
+from apps.core import blocks, pages, seats
 from apps.core.problems import Problem
 from apps.core.wire import IF_NONE_MATCH, PAGING, PROBLEM, fields, plain, tagged, whole
 from apps.tenants.authentication import tenant_at
@@ -36,14 +36,14 @@ def rows_of(entity: Entity) -> type[APIView]:
             ],
             responses={
                 200: openapi.page_of(entity),
-                **dict.fromkeys((400, 401, 404, 503), PROBLEM),
+                **dict.fromkeys((400, 401, 404, 409, 503), PROBLEM),
             },
         )
         def get(self, request: Request, tenant_id: UUID) -> HttpResponse:
             tenant = tenant_at(request, tenant_id)
             wanted = asking.page(tenant, entity, request.query_params)
             with seats.Seat(tenant):  # rare rows may be looked for long
-                page = selectors.page(tenant, wanted)
+                page = selectors.page(tenant, wanted, pages.mark_of(request.query_params))
             return HttpResponse(page, content_type="application/json")
 
     return Rows

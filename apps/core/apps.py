@@ -1,5 +1,8 @@
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
+from django.urls import register_converter
+
+from apps.core import converters
 
 
 class CoreConfig(AppConfig):
@@ -9,6 +12,7 @@ class CoreConfig(AppConfig):
         # Models must not load before the apps.
         from apps.core import backlog, isolation, jobs, metrics, retention  # noqa: PLC0415
 
+        register_converter(converters.Id, "id")
         connection_created.connect(isolation.prepare_connection)
         metrics.READERS[metrics.JOBS] = backlog.depth
         metrics.READERS[metrics.QUEUE_LAG] = backlog.lag

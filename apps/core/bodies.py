@@ -1,18 +1,26 @@
 """Small bodies, read whole: with a length or chunked, never more than is taken."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.http import HttpRequest
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 from rest_framework.serializers import Serializer
 
 from apps.core.pacing import Pace, small
 from apps.core.problems import Problem
+from headrace.pipeline import inspection
+from headrace.pipeline.formats.base import BOM
+from headrace.pipeline.inspection import Unreadable
+from headrace.pipeline.report import Fault
+from headrace.pipeline.values import JsonNumber
 
 PLAIN = ("", "identity")
 MOST_OPTIONS = 64 << 10  # bytes of a JSON object of options
+#: What a body of JSON may be called: also nothing, and what curl calls all that `-d` sends.
+JSON_TYPES = ("application/json", "", "application/x-www-form-urlencoded")
 
 
 def read(request: HttpRequest, most: int) -> bytes:
@@ -34,28 +42,65 @@ def read(request: HttpRequest, most: int) -> bytes:
     return body
 
 
+def read_json(request: HttpRequest, most: int) -> bytes:
+    """A body that is JSON, without a byte order mark. Raises Problem."""
+    if request.content_type not in JSON_TYPES and _has_body(request):
+        raise Problem("unsupported_format", "Send application/json.")
+    return read(request, most).removeprefix(BOM)
+
+
+def _has_body(request: HttpRequest) -> bool:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return length != "0" or "HTTP_TRANSFER_ENCODING" in request.META
+
+
+def json_object(request: HttpRequest, most: int) -> dict[str, Any]:
+    """The JSON object of a body, its numbers as they are spelled; an empty body is an empty one.
+
+    Raises Problem, also for a member that is there twice: which of them counts, nobody could tell.
+    """
+    body = read_json(request, most)
+    try:
+        return inspection.read_object(inspection.decoded(body)) if body else {}
+    except Unreadable as unreadable:
+        raise Problem("invalid_request", _unreadable(unreadable.faults[0])) from None
+
+
+def _unreadable(fault: Fault) -> str:
+    place = f"{fault.field}: " if fault.field else ""
+    return f"Send a JSON object: {place}{fault.message}."
+
+
 def options(request: HttpRequest, shape: type[Serializer]) -> dict[str, Any]:
     """The checked JSON object of a body; an empty one has no options. Raises Problem."""
-    body = read(request, MOST_OPTIONS)
+    found = json_object(request, MOST_OPTIONS)
+    return checked({name: _plain(name, value) for name, value in found.items()}, shape)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A number as Python's. Raises Problem for one of thousands of digits."""
     try:
-        found = json.loads(body, parse_constant=_refuse) if body else {}
+        return json.loads(value) if isinstance(value, JsonNumber) else value
     except ValueError:
-        raise Problem("invalid_request", "Send a JSON object.") from None
-    return checked(found, shape)
+        raise Problem("invalid_request", f"{name}: Send a number of fewer digits.") from None
 
 
-def checked(found: Any, shape: type[Serializer]) -> dict[str, Any]:
+def checked(found: dict[str, Any], shape: type[Serializer]) -> dict[str, Any]:
     """Options as their shape has them. Raises Problem for one that does not exist."""
-    if not isinstance(found, dict):
-        raise Problem("invalid_request", "Send the options as a JSON object.")
     _check_letters(found)
-    if unknown := set(found) - set(shape().fields):
-        raise Problem("invalid_request", f"There is no option {', '.join(sorted(unknown))}.")
+    check_names(found, shape().fields)
     _check_types(found, shape)
     asked = shape(data=found)
     if not asked.is_valid():
-        raise Problem("invalid_request", _explained(asked.errors))
+        raise Problem("invalid_request", _explained(asked.errors, shape))
     return dict(asked.validated_data)
+
+
+def check_names(found: Iterable[str], known: Iterable[str]) -> None:
+    """Raises Problem for the name of an option that does not exist."""
+    if unknown := sorted(set(found) - set(known)):
+        told = f"There is no option {', '.join(unknown)}; known are {', '.join(known)}."
+        raise Problem("invalid_request", told)
 
 
 def _check_letters(found: dict[str, Any]) -> None:
@@ -90,17 +135,23 @@ _TYPES: Mapping[type, tuple[tuple[type, ...], str]] = {
 }
 
 
-def _explained(errors: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}: {_first(texts)}" for name, texts in errors.items())
+def _explained(errors: Mapping[str, Any], shape: type[Serializer]) -> str:
+    fields = shape().fields
+    return " ".join(f"{name}: {_told(texts, fields.get(name))}" for name, texts in errors.items())
 
 
-def _first(texts: Any) -> str:
-    """The first of a field's errors; those of a list are by place."""
-    return _first(next(iter(texts.values()))) if isinstance(texts, dict) else str(texts[0])
+def _told(texts: Any, field: Any) -> str:
+    """The first of a field's errors; a wrong choice is told the right ones."""
+    error = _first(texts)
+    if error.code != "invalid_choice":
+        return str(error)
+    return f"Send one of {', '.join(map(str, getattr(field, 'child', field).choices))}."
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+def _first(texts: Any) -> ErrorDetail:
+    """Those of a list are by place."""
+    found: ErrorDetail = _first(next(iter(texts.values()))) if isinstance(texts, dict) else texts[0]
+    return found
 
 
 def _too_large(most: int) -> Problem:

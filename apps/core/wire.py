@@ -13,7 +13,6 @@ from rest_framework.request import Request
 
 from apps.core import bodies, pages
 from apps.core.idempotency import Answer
-from apps.core.problems import Problem
 
 
 class ProblemBody(serializers.Serializer):
@@ -113,9 +112,4 @@ def sent(answer: Answer) -> HttpResponse:
 
 def options(request: Request, shape: type[serializers.Serializer]) -> dict[str, Any]:
     """The checked JSON object of a request. Raises Problem for options that do not exist."""
-    if request.headers.get("Transfer-Encoding"):
-        raise Problem("invalid_request", "Send the options with a Content-Length.")
-    has_body = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
-    if has_body and plain(request).content_type != "application/json":
-        raise Problem("unsupported_format", "Send application/json.")
     return bodies.options(plain(request), shape)

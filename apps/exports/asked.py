@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from apps.core import bodies
 from apps.core.problems import Problem
 from apps.exports.models import COMPRESSIONS, FORMATS, Export
 from headrace.entities import BY_NAME
@@ -41,11 +42,7 @@ class Asked:
 
 def read(body: Mapping[str, Any], zone: ZoneInfo) -> Asked:
     """The request that a JSON object makes. Raises Problem for what it cannot ask for."""
-    if unknown := set(body) - set(_MEMBERS):
-        names = ", ".join(sorted(map(str, unknown)))
-        raise Problem(
-            "invalid_request", f"There is no option {names}; known are {', '.join(_MEMBERS)}."
-        )
+    bodies.check_names(body, _MEMBERS)
     asked = Asked(
         entity=_choice(body, "entity", tuple(BY_NAME), USUAL_ENTITY),
         format=_choice(body, "format", FORMATS, CSV),
@@ -103,7 +100,9 @@ def _choice(body: Mapping[str, Any], name: str, known: tuple[str, ...], usual: s
 
 
 def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name) or {}
+    value = body.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise Problem("invalid_request", f"Send {name} as an object of columns and values.")
     return value

@@ -1,10 +1,9 @@
 """HTTP for exports: read the request, call one service or selector, answer."""
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -12,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.core import bodies, idempotency, ranges, seats
+from apps.core import bodies, idempotency, pages, ranges, seats
 from apps.core.blocks import Begun
 from apps.core.problems import Problem
 from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, plain, sent
@@ -22,8 +21,6 @@ from apps.exports.models import Export
 from apps.tenants.authentication import holder_of, tenant_at
 from apps.tenants.doors import zone_of
 from apps.tenants.scopes import Scope
-from headrace.pipeline import inspection
-from headrace.pipeline.inspection import Unreadable
 
 MOST_BYTES = 256 << 10
 PAGE = 50
@@ -63,8 +60,9 @@ class Exports(APIView):
     )
     def post(self, request: Request, tenant_id: UUID) -> HttpResponseBase:
         tenant = tenant_at(request, tenant_id)
+        pages.check(request.query_params, "stream", paging=())
         key = idempotency.read_key(tenant, "export", request.headers.get("Idempotency-Key"))
-        wanted = asked.read(_object(plain(request)), zone_of(tenant))
+        wanted = asked.read(bodies.json_object(plain(request), MOST_BYTES), zone_of(tenant))
         if _is_sync(request):
             return _streamed(request, tenant, wanted)
         return sent(services.order(tenant, wanted, key))
@@ -76,6 +74,7 @@ class Exports(APIView):
     )
     def get(self, request: Request, tenant_id: UUID) -> Response:
         tenant = tenant_at(request, tenant_id)
+        pages.check(request.query_params, paging=("cursor",))
         rows, cursor = selectors.exports(tenant, request.query_params.get("cursor"), PAGE)
         return Response({"data": rows, "next_cursor": cursor})
 
@@ -187,18 +186,6 @@ def _streamed(request: Request, tenant: UUID, wanted: asked.Asked) -> StreamingH
         tenant,
         lambda: StreamingHttpResponse(Begun(data), content_type=kind, headers=headers),
     )
-
-
-def _object(request: HttpRequest) -> Mapping[str, Any]:
-    """The JSON object of a request's body, numbers as they are spelled. Raises Problem."""
-    body = bodies.read(request, MOST_BYTES)
-    if not body:
-        return {}
-    try:
-        return inspection.read_object(inspection.decoded(body))
-    except Unreadable as unreadable:
-        fault = unreadable.faults[0]
-        raise Problem("invalid_request", f"Send a JSON object: {fault.message}.") from None
 
 
 def _is_sync(request: Request) -> bool:

@@ -34,7 +34,10 @@ class Body(Protocol):
     content_type: str
 
     def option(self, name: str) -> str | None:
-        """A field beside the file, or a parameter of the address; None if it is not there."""
+        """A field beside the file, or a parameter of the address; None if it is not there.
+
+        Raises Problem where it is said twice and not the same.
+        """
 
     def blocks(self) -> Iterator[bytes]: ...
 
@@ -47,6 +50,14 @@ def body_of(request: HttpRequest) -> Body:
     if kind in (b"application/zip", b"application/x-zip-compressed"):
         raise Problem("unsupported_format", f"Send {ACCEPTED}, not zip.")
     return RawBody(request)
+
+
+def _agreed(name: str, said: list[str]) -> str | None:
+    """The one value among those that are not empty. Raises Problem where there are two."""
+    found = sorted(set(filter(None, said)))
+    if len(found) > 1:
+        raise Problem("invalid_request", f"Send one {name}, not {' and '.join(found)}.")
+    return found[0] if found else None
 
 
 def label(name: str) -> str:
@@ -72,7 +83,7 @@ class RawBody:
         self._request = request
 
     def option(self, name: str) -> str | None:
-        return self._request.GET.get(name)
+        return _agreed(name, self._request.GET.getlist(name))
 
     def blocks(self) -> Iterator[bytes]:
         return _incoming(self._request)
@@ -95,7 +106,7 @@ class MultipartBody:
         self._boundary = boundary
 
     def option(self, name: str) -> str | None:
-        return self._fields.get(name) or self._request.GET.get(name)
+        return _agreed(name, [self._fields.get(name, ""), *self._request.GET.getlist(name)])
 
     def blocks(self) -> Iterator[bytes]:
         parts = _Parts()
@@ -183,6 +194,8 @@ class _Parts:
             if self._count > MAX_FIELDS:
                 raise Problem("invalid_request", "There are too many fields beside the file.")
             name = self._disposition.get(b"name", b"").decode(errors="replace")
+            if name in self.fields:
+                raise Problem("invalid_request", f"Send the field {name} once.")
             self.fields[name] = self._value.decode(errors="replace")
 
     def _end(self) -> None:

@@ -96,6 +96,8 @@ def download(upload: Upload, asked: Asked) -> Content:
 
 
 def _found(upload: Upload, asked: Asked) -> list[OfChunk]:
+    if asked.chunk and not Chunk.objects.filter(upload=upload, pk=asked.chunk).exists():
+        raise Problem("not_found", "Choose a chunk of this upload, as its status lists them.")
     with tenant_reading(upload.tenant_id):
         pages = _pages(upload, asked)
     # Read after the pages: if some of those have been dropped, the chunk says so.

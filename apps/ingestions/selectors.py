@@ -107,8 +107,13 @@ def _reject_group(group: Group) -> dict[str, Any]:
 
 
 def _is_finished(upload: Upload, chunks: list[dict[str, Any]]) -> bool:
-    """Nothing is queued or running for the upload, wakes of parked lines included."""
-    if not chunks or any(chunk["state"] not in ENDED for chunk in chunks):
+    """Nothing is queued or running for the upload, wakes of parked lines included.
+
+    Without files it is when there may come none any more.
+    """
+    if not chunks:
+        return not _accepts_files(upload)
+    if any(chunk["state"] not in ENDED for chunk in chunks):
         return False
     subjects = [chunk["id"] for chunk in chunks]
     return not Job.objects.filter(subject__in=subjects, state__in=ACTIVE).exists()

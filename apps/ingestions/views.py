@@ -1,8 +1,8 @@
 """HTTP for ingestion: read the request, call one service or selector, answer."""
 
-import hashlib
 import json
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +14,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.core import idempotency, ranges, seats
+from apps.core import idempotency, pages, ranges, seats
 from apps.core.problems import Problem
-from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, options, plain, sent
+from apps.core.wire import (
+    CURSOR,
+    IF_NONE_MATCH,
+    PROBLEM,
+    header,
+    idempotency_header,
+    options,
+    plain,
+    sent,
+    tagged,
+)
 from apps.ingestions import rejects, selectors, services, sessions
 from apps.ingestions import serializers as shapes
 from apps.ingestions.bodies import body_of, length_of
@@ -25,6 +35,7 @@ from apps.ingestions.readings import MEDIA_TYPES, PACKED
 from apps.tenants.authentication import tenant_of
 from apps.tenants.scopes import Scope
 from headrace.entities import BY_NAME
+from headrace.pipeline.errors import RejectCode
 from headrace.pipeline.formats import DELIMITERS, FORMATS
 
 PAGE = 50
@@ -109,9 +120,9 @@ class Uploads(APIView):
         responses={200: shapes.UploadPage, **dict.fromkeys((400, 401), PROBLEM)},
     )
     def get(self, request: Request) -> Response:
-        rows, cursor = selectors.uploads(
-            tenant_of(request), request.query_params.get("cursor"), PAGE
-        )
+        asked = request.query_params
+        pages.check(asked, paging=("cursor",))
+        rows, cursor = selectors.uploads(tenant_of(request), asked.get("cursor"), PAGE)
         return Response({"data": rows, "next_cursor": cursor})
 
 
@@ -170,15 +181,12 @@ class UploadStatus(APIView):
 
     @extend_schema(
         operation_id="upload_status",
+        parameters=[IF_NONE_MATCH],
         responses={200: shapes.UploadStatus, 304: None, **dict.fromkeys((401, 404), PROBLEM)},
     )
     def get(self, request: Request, token: str) -> HttpResponse:
         upload = selectors.upload_of(tenant_of(request), token)
-        content = json.dumps(selectors.status(upload)).encode()
-        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        if request.headers.get("If-None-Match") == etag:
-            return HttpResponse(status=304, headers={"ETag": etag})
-        return HttpResponse(content, content_type="application/json", headers={"ETag": etag})
+        return tagged(request, json.dumps(selectors.status(upload)).encode())
 
 
 class Rejects(APIView):
@@ -208,13 +216,14 @@ class Rejects(APIView):
     def get(self, request: Request, token: str) -> HttpResponseBase:
         upload = selectors.upload_of(tenant_of(request), token)
         asked = request.query_params
+        pages.check(asked, "form", "format", "chunk", "code", paging=())
         form = (asked.get("form", "report"), asked.get("format", "ndjson"))
         if form not in rejects.FORMS:
             raise Problem(
                 "invalid_request",
                 "Send form=report, or form=records with format=ndjson or format=csv.",
             )
-        wanted = rejects.Asked(form, _uuid(asked.get("chunk")), asked.get("code"))
+        wanted = rejects.Asked(form, _uuid(asked.get("chunk")), _code(asked.get("code")))
         return seats.seated(
             plain(request),
             upload.tenant_id,
@@ -224,6 +233,15 @@ class Rejects(APIView):
 
 def _uuid(text: str | None) -> UUID | None:
     try:
-        return UUID(text) if text else None
+        return None if text is None else UUID(text)
     except ValueError:
         raise Problem("invalid_request", "Send chunk as a UUID.") from None
+
+
+def _code(text: str | None) -> str | None:
+    """Raises Problem for a code that no reject can have, and names those that are near it."""
+    known = [code.value for code in RejectCode]
+    if text is not None and text not in known:
+        near = get_close_matches(text, known) or known
+        raise Problem("invalid_request", f"Send code as one of the codes: {', '.join(near)}.")
+    return text

@@ -8,13 +8,14 @@ from django.http import QueryDict
 
 from apps.core import pages
 from apps.core.problems import Problem
+from headrace.entities.orders import ORDERS
 
 GROUPS = ("day", "hour", "product", "category")
 PRECISIONS = ("exact", "approximate", "high", "medium", "low")
 NAMES = ("group_by", "start_date", "end_date", "precision", "currency", "limit", "cursor")
 USUAL_DAYS = 30
 DIGITS = 10  # of a number; more than any needs
-CURRENCY = "[A-Za-z]{1,3}"
+CURRENCY = ORDERS.field("currency")
 _CURSOR = re.compile(r"(?P<offset>[0-9]{1,9})~(?P<mark>[0-9a-f]{16})")
 USUAL_ROWS, MOST_ROWS = 1_000, 5_000
 
@@ -38,8 +39,7 @@ class Asked(NamedTuple):
 
 def read(asked: QueryDict) -> Asked:
     """Raises Problem for a parameter that there is not, or a value that it cannot have."""
-    if unknown := set(asked) - set(NAMES):
-        raise Problem("invalid_request", f"There is no parameter {', '.join(sorted(unknown))}.")
+    pages.check(asked, *NAMES, paging=())
     end = _date(asked, "end_date") or datetime.now(UTC).date()
     start = _date(asked, "start_date") or _days_before(end, USUAL_DAYS - 1)
     if start > end:
@@ -81,9 +81,14 @@ def _currency(asked: QueryDict) -> str:
     found = asked.get("currency")
     if found is None:
         return ""
-    if not re.fullmatch(CURRENCY, found):
-        raise Problem("invalid_value", "Send currency as its code of three letters, such as EUR.")
-    return str(found)
+    try:
+        text = pages.read(CURRENCY, found, "currency")
+    except Problem:
+        text = ""
+    if not text:
+        told = "Send currency as orders have it, a text of 1 to 3 characters such as EUR."
+        raise Problem("invalid_value", told)
+    return text
 
 
 def cursor_of(offset: int, mark: str) -> str:

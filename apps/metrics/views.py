@@ -29,8 +29,8 @@ class Sales(APIView):
             OpenApiParameter("end_date", OpenApiTypes.DATE, description="included; usually today"),
             OpenApiParameter(
                 "currency",
-                {"type": "string", "pattern": f"^{requests.CURRENCY}$"},
-                description="of this one only",
+                {"type": "string", "minLength": 1, "maxLength": 3},
+                description="of this one only, as orders have it",
             ),
             OpenApiParameter(
                 "precision",

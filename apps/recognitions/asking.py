@@ -29,16 +29,18 @@ class Asked(NamedTuple):
     order: tuple[str, ...]
     after: list[str] | None
     limit: int
+    mark: str
 
 
 def page(asked: QueryDict) -> Asked:
     """What a list is asked: by their numbers, or by their days where a range of days is chosen,
     which is what there is an index for. Raises Problem.
     """
-    pages.check(asked, *_CONDITIONS, pages.FIELDS)
+    pages.check(asked, *_CONDITIONS, pages.FIELDS, repeatable=("batch_id", pages.FIELDS))
     is_range = "recognized_on_from" in asked or "recognized_on_to" in asked
     order = (_DAY, NUMBER) if is_range else (NUMBER,)
-    after = pages.cursor(asked, *order)
+    mark = pages.mark_of(asked)
+    after = pages.cursor(asked, *order, mark=mark)
     if after and is_range:
         _day(after[0], "cursor")
     return Asked(
@@ -47,6 +49,7 @@ def page(asked: QueryDict) -> Asked:
         order=("recognized_on", "recognition_id") if is_range else ("recognition_id",),
         after=after,
         limit=pages.limit(asked),
+        mark=mark,
     )
 
 
@@ -71,24 +74,17 @@ def members(asked: QueryDict) -> tuple[str, ...]:
 
 
 def _on(word: str) -> Callable[[QueryDict, str], tuple[str, Any]]:
-    return lambda asked, name: (f"recognized_on{word}", _day(_once(asked, name), name))
+    return lambda asked, name: (f"recognized_on{word}", _day(str(asked[name]), name))
 
 
 def _missing(asked: QueryDict, name: str) -> tuple[str, Any]:
-    if _once(asked, name) != "true":
+    if asked[name] != "true":
         raise Problem("invalid_request", f"Send {name}=true, or leave it out.")
     return "recognized_on__isnull", True
 
 
 def _batches(asked: QueryDict, name: str) -> tuple[str, Any]:
     return "batch_id__in", [pages.read(BATCH, text, name) for text in asked.getlist(name)]
-
-
-def _once(asked: QueryDict, name: str) -> str:
-    texts = asked.getlist(name)
-    if len(texts) > 1:
-        raise Problem("invalid_request", f"Send {name} once.")
-    return str(texts[0])
 
 
 def _day(text: str, name: str) -> date:

@@ -40,7 +40,8 @@ def page(tenant: UUID, asked: Asked) -> bytes:
             group = found[at : min(at + GROUP, asked.limit)]
             told += _told(tenant, [row[-1] for row in group], asked.members)
             at += len(group)
-    cursor = pages.cursor_behind(*found[at - 1]) if at < len(found) else None
+    is_last = at == len(found)
+    cursor = None if is_last else pages.cursor_behind(*found[at - 1], mark=asked.mark)
     return b'{"data":[%b],"next_cursor":%b}' % (b",".join(told), msgspec.json.encode(cursor))
 
 

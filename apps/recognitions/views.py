@@ -52,7 +52,10 @@ class Recognitions(APIView):
             _MEMBERS,
             *PAGING,
         ],
-        responses={200: shapes.RecognitionPage, **dict.fromkeys((400, 401, 404, 503), PROBLEM)},
+        responses={
+            200: shapes.RecognitionPage,
+            **dict.fromkeys((400, 401, 404, 409, 503), PROBLEM),
+        },
     )
     def get(self, request: Request, tenant_id: UUID) -> HttpResponse:
         tenant = tenant_at(request, tenant_id)

@@ -18,12 +18,15 @@ Page = tuple[list[dict[str, Any]], str | None]  #: rows, and the cursor of the n
 
 
 class Levels(NamedTuple):
-    """Which levels: `below` a number, of `products`; behind the one that `after` tells."""
+    """Which levels: `below` a number, of `products`; behind the one that `after` tells. `mark` is
+    that of the list (pages.mark_of).
+    """
 
     below: int | None
     products: list[str]
     after: list[str] | None
     limit: int
+    mark: str
 
 
 class Events(NamedTuple):
@@ -34,6 +37,7 @@ class Events(NamedTuple):
     is_mismatch: bool
     after: str | None
     limit: int
+    mark: str
 
 
 def levels(tenant: UUID, asked: Levels) -> Page:
@@ -52,7 +56,7 @@ def levels(tenant: UUID, asked: Levels) -> Page:
         found = list(rows.values(*names)[: asked.limit + 1])
     page, cursor = found[: asked.limit], None
     if len(found) > asked.limit:
-        cursor = pages.cursor_behind(*(page[-1][name] for name in order))
+        cursor = pages.cursor_behind(*(page[-1][name] for name in order), mark=asked.mark)
     for row in page:
         row["changed_at"] = wire.instant(row["changed_at"])
     return page, cursor
@@ -81,7 +85,7 @@ def events(tenant: UUID, asked: Events) -> Page:
     for row in page:
         row["meta"] = msgspec.Raw(row.pop("meta_text").encode())
         row["event_time"] = wire.instant(row["event_time"])
-    return page, None if last is None else pages.cursor_behind(last)
+    return page, None if last is None else pages.cursor_behind(last, mark=asked.mark)
 
 
 def _chosen(rows: Any, asked: Events, order: str, end: object) -> Any:

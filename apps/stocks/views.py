@@ -22,6 +22,7 @@ from apps.ingestions.services import Delivery
 from apps.stocks import asking, selectors, services
 from apps.stocks import serializers as shapes
 from apps.tenants.authentication import tenant_at
+from apps.tenants.doors import zone_of
 from apps.tenants.scopes import Scope
 from headrace.pipeline.formats import JSON
 
@@ -100,18 +101,20 @@ class Levels(APIView):
             OpenApiParameter("product_id", OpenApiTypes.UUID, many=True, description="or commas"),
             *PAGING,
         ],
-        responses={200: shapes.LevelPage, **dict.fromkeys((400, 401, 404), PROBLEM)},
+        responses={200: shapes.LevelPage, **dict.fromkeys((400, 401, 404, 409), PROBLEM)},
     )
     def get(self, request: Request, tenant_id: UUID) -> HttpResponse:
         tenant, asked = tenant_at(request, tenant_id), request.query_params
-        pages.check(asked, "below", "product_id")
+        pages.check(asked, "below", "product_id", repeatable=("product_id",))
         below = pages.value(asked, "below", pages.NUMBER)
         order = [asking.PRODUCT] if below is None else [pages.NUMBER, asking.PRODUCT]
+        mark = pages.mark_of(asked)
         wanted = selectors.Levels(
             below=None if below is None else int(below),
             products=asking.products(asked),
-            after=pages.cursor(asked, *order),
+            after=pages.cursor(asked, *order, mark=mark),
             limit=pages.limit(asked),
+            mark=mark,
         )
         return _page(*selectors.levels(tenant, wanted))
 
@@ -130,19 +133,21 @@ class Events(APIView):
             OpenApiParameter("mismatch", bool, description="whose sender told another level"),
             *PAGING,
         ],
-        responses={200: shapes.EventPage, **dict.fromkeys((400, 401, 404), PROBLEM)},
+        responses={200: shapes.EventPage, **dict.fromkeys((400, 401, 404, 409), PROBLEM)},
     )
     def get(self, request: Request, tenant_id: UUID) -> HttpResponse:
         tenant, asked = tenant_at(request, tenant_id), request.query_params
         pages.check(asked, "product_id", "since", "mismatch")
         product = pages.value(asked, "product_id", asking.PRODUCT)
-        after = pages.cursor(asked, pages.NUMBER if product else asking.EVENT)
+        mark = pages.mark_of(asked)
+        after = pages.cursor(asked, pages.NUMBER if product else asking.EVENT, mark=mark)
         wanted = selectors.Events(
             product=product,
-            since=pages.value(asked, "since", asking.TIME),
+            since=pages.value(asked, "since", asking.TIME, zone_of(tenant)),
             is_mismatch=pages.flag(asked, "mismatch"),
             after=after[0] if after else None,
             limit=pages.limit(asked),
+            mark=mark,
         )
         return _page(*selectors.events(tenant, wanted))
 

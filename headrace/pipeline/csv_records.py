@@ -5,6 +5,7 @@ Columns whose names begin with `_` are ignored, but for `_op`, as are such membe
 """
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from operator import itemgetter
@@ -57,9 +58,12 @@ class Header(NamedTuple):
         if len(raw) > MAX_LINE:
             raise _bad_header(line, "expected at most 1 MiB")
         try:
-            found = cells(raw.removesuffix(b"\r").decode(), delimiter)
-        except (UnicodeDecodeError, Malformed) as error:
-            raise _bad_header(line, f"expected the names of the columns: {error}") from None
+            found = cells(inspection.decoded(raw.removesuffix(b"\r")), delimiter)
+        except inspection.Unreadable as unreadable:
+            doubt = "; is this UTF-16?" if _has_wide_letters(raw) else ""
+            raise _bad_header(line, unreadable.faults[0].message + doubt) from None
+        except Malformed as malformed:
+            raise _bad_header(line, f"expected the names of the columns: {malformed}") from None
         return cls(tuple(cell.text for cell in found), delimiter, line)
 
     def check(self, entity: Entity) -> None:
@@ -100,6 +104,11 @@ class Header(NamedTuple):
     @property
     def _doubt(self) -> str:
         return f"is {self.delimiter!r} the delimiter?"
+
+
+def _has_wide_letters(raw: bytes) -> bool:
+    """Whether bytes look as if each letter had two of them."""
+    return raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in raw
 
 
 def _bad_header(line: int, what: str) -> Permanent:

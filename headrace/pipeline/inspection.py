@@ -78,7 +78,7 @@ class Inspector:
                 message = f"expected {values.expectation(field.type)}, found no such key"
                 faults.append(Fault(RejectCode.REQUIRED, field.name, "", message))
         faults += self._reserved_faults(record)
-        given = {name for name, value in record.items() if value is not None}
+        given = {name: value for name, value in record.items() if value is not None}
         for check in self._entity.checks:
             faults += self._broken(check, texts, given)
         return Inspection(
@@ -109,15 +109,18 @@ class Inspector:
             faults.append(Fault(RejectCode.BAD_OPERATION, "_op", shown, 'expected "upsert"'))
         return faults
 
-    def _broken(self, check: Check, texts: dict[str, str | None], given: set[str]) -> list[Fault]:
-        """`given` has the keys with a value, sound or not."""
+    def _broken(
+        self, check: Check, texts: dict[str, str | None], given: dict[str, Any]
+    ) -> list[Fault]:
+        """`given` has the values as they were sent, sound or not, but for null."""
         match check:
             case MinimumWhen(field, minimum, when, equals):
                 actual = texts.get(when, self._entity.field(when).default)
                 value = texts.get(field)
                 if value is not None and actual == equals and Decimal(value) < minimum:
                     message = f"expected a number ≥ {minimum} where {when} is {equals}"
-                    return [Fault(RejectCode.BAD_NUMBER, field, value, message)]
+                    shown = values.shown(given[field])
+                    return [Fault(RejectCode.BAD_NUMBER, field, shown, message)]
             case Before(earlier, later):
                 start, end = texts.get(earlier), texts.get(later)
                 if start is not None and end is not None and not start < end:
@@ -129,7 +132,7 @@ class Inspector:
                     return [Fault(RejectCode.ONE_OF, one, texts.get(one) or "", message)]
             case OnlyWith(name, other):
                 if name in given and other not in given:
-                    message = f"expected {name} only together with {other}"
+                    message = f"expected no '{name}' without '{other}'"
                     return [Fault(RejectCode.ONE_OF, name, texts.get(name) or "", message)]
         return []
 
@@ -252,8 +255,14 @@ def _bad_json(message: str) -> Fault:
 
 def _syntax(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"expected JSON: {error.msg.lower()} at column {error.pos + 1}"
+        return f"expected JSON: {error.msg.lower()} at {_place(error)}"
     return "expected JSON"
+
+
+def _place(error: json.JSONDecodeError) -> str:
+    """An element of an array may go over several lines, and a body too."""
+    place = f"column {error.colno}"
+    return place if error.lineno == 1 else f"line {error.lineno}, {place}"
 
 
 def _depth(text: str) -> int:

@@ -11,9 +11,12 @@ import numpy as np
 from headrace.pipeline import owners
 from headrace.pipeline.dialects.base import Known, Move
 from headrace.pipeline.errors import RejectCode, Retryable
+from headrace.pipeline.inspection import NULL
 from headrace.pipeline.report import Outcome, Reject, without
 from headrace.pipeline.segment import Segment
 from headrace.schema import Levels
+
+_NULL = NULL.encode()
 
 
 class Movements(Segment):
@@ -85,28 +88,37 @@ class Movements(Segment):
         Of an owner the first such line has the reason; those after it may be its consequences.
         """
         moves = self._dialect.impossible_moves(self._connection, self._load)
-        owner = self._owners
-        firsts: dict[bytes, Reject] = {}
+        firsts: dict[bytes, Move] = {}
         for move in moves:
-            firsts.setdefault(owner[move.line], self._impossible(move))
-        rejects = list(firsts.values())
+            firsts.setdefault(self._owners[move.line], move)
+        set_to = self._set_to() if firsts else {}
+        rejects = [self._impossible(move, set_to) for move in firsts.values()]
         self._report.rejects += rejects
         self._settle(Outcome.REJECTED, [reject.line for reject in rejects])
         self._refuse_others({reject.line: reject.code for reject in rejects})
 
-    def _impossible(self, move: Move) -> Reject:
+    def _set_to(self) -> dict[int, str]:
+        """The levels that lines say instead of a change, by line."""
+        cells = zip(self._lines.tolist(), self._cells(self._levels.target), strict=True)
+        return {line: cell.decode() for line, cell in cells if cell != _NULL}
+
+    def _impossible(self, move: Move, set_to: dict[int, str]) -> Reject:
+        """Quotes what the line said, a change or a level."""
         levels, found = self._levels, move.found
         if move.expected is not None and move.expected != found:
             said, expected = str(move.expected), f"expected the level that is there, {found}"
             return self._reject(
                 RejectCode.LEVEL_CHANGED, levels.expected, move.line, said, expected
             )
-        said = f"{move.led_to - found:+}"
+        is_set = move.line in set_to
+        field = levels.target if is_set else levels.change
+        said = set_to[move.line] if is_set else f"{move.led_to - found:+}"
         if move.led_to < 0 and not self._load.may_be_negative:
             expected = f"expected at most what is there, {found}"
-            return self._reject(RejectCode.NEGATIVE_LEVEL, levels.change, move.line, said, expected)
+            expected = "expected a level of 0 or more" if is_set else expected
+            return self._reject(RejectCode.NEGATIVE_LEVEL, field, move.line, said, expected)
         expected = f"expected a change and a level that 32 bits hold, not the level {move.led_to}"
-        return self._reject(RejectCode.BAD_NUMBER, levels.change, move.line, said, expected)
+        return self._reject(RejectCode.BAD_NUMBER, field, move.line, said, expected)
 
     def _refuse_others(self, causes: dict[int, str]) -> None:
         """Refuse what is left of the owners of the lines that are the causes."""

@@ -57,7 +57,9 @@ class JsonNumber(str):
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _TIMESTAMP = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:(\.\d{1,6})0*)?)?(Z|[+-]\d\d:?\d\d)?",
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:(\.\d{1,6})0*)?)?"
+    # Hours alone, as PostgreSQL writes an offset, only behind a time: 2025-01-01-05 is no date.
+    r"(Z|[+-]\d\d:?\d\d|(?(2)[+-]\d\d|(?!)))?",
     re.ASCII,
 )
 _EXACT = Context(prec=2 * MAX_DIGITS)
@@ -218,7 +220,10 @@ def expectation(kind: FieldType) -> str:
         case Boolean():
             return "true or false"
         case Timestamp():
-            return "an ISO 8601 time between 1970 and 2200, to the microsecond"
+            return (
+                "an ISO 8601 time between 1970 and 2200, to the microsecond, such as"
+                " 2025-03-01T09:30:00+01:00"
+            )
         case JsonObject():
             return "a JSON object"
 
@@ -306,12 +311,16 @@ def _timestamp(value: Any, zone: ZoneInfo) -> str:
     day, time, fraction, offset = (part or "" for part in match.groups())
     try:
         moment = datetime.fromisoformat(f"{day}T{time or '00:00'}{fraction}{offset}")
-        moment = _in_utc(moment, zone)
+        instant = _in_utc(moment, zone)
+        is_skipped = bool(time) and not moment.tzinfo and _is_skipped(moment, instant, zone)
     except (ValueError, OverflowError):
         _refuse(RejectCode.BAD_TIMESTAMP, Timestamp())
-    if not _EARLIEST <= moment < _LATEST:
+    if not _EARLIEST <= instant < _LATEST:
         _refuse(RejectCode.BAD_TIMESTAMP, Timestamp())
-    return moment.replace(tzinfo=None).isoformat(" ")
+    if is_skipped:
+        told = f"expected a time that there is: clocks of {zone.key} skip this one; say the offset"
+        raise Refused(RejectCode.BAD_TIMESTAMP, told)
+    return instant.replace(tzinfo=None).isoformat(" ")
 
 
 def _in_utc(moment: datetime, zone: ZoneInfo) -> datetime:
@@ -319,6 +328,14 @@ def _in_utc(moment: datetime, zone: ZoneInfo) -> datetime:
     if offset is not None and abs(offset) > timedelta(hours=18):
         raise ValueError("no place on Earth is that far from Greenwich")
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _is_skipped(moment: datetime, instant: datetime, zone: ZoneInfo) -> bool:
+    """Whether the clocks of a zone never show a moment. One that they show twice is the earlier.
+
+    A date alone is not asked: where clocks skip midnight its day begins with what they show next.
+    """
+    return instant.astimezone(zone).replace(tzinfo=None) != moment
 
 
 def _object(value: Any) -> str:

@@ -81,15 +81,17 @@ def test_a_set_that_changes_nothing_is_kept_so_that_a_late_repetition_does_no_ha
 
 
 @pytest.mark.parametrize(
-    ("event", "code", "field"),
+    ("event", "code", "field", "value"),
     [
-        ({"delta": -6}, "negative_level", "delta"),
-        ({"set": -1}, "negative_level", "delta"),
-        ({"set": 1, "expected": 6}, "level_changed", "expected"),
-        ({"delta": 2**31 - 1}, "bad_number", "delta"),
+        ({"delta": -6}, "negative_level", "delta", "-6"),
+        ({"set": -1}, "negative_level", "set", "-1"),
+        ({"set": 1, "expected": 6}, "level_changed", "expected", "6"),
+        ({"delta": 2**31 - 1}, "bad_number", "delta", "+2147483647"),
     ],
 )
-def test_what_is_impossible_is_refused_with_all_of_its_product(database, send, event, code, field):
+def test_what_is_impossible_is_refused_with_all_of_its_product(
+    database, send, event, code, field, value
+):
     send({"delta": 5})
     ledger = send({"delta": 1}, {"delta": 1, "product_id": TWO}, {"delta": -1}, event, {"delta": 9})
     assert ledger.outcome_by_line() == ["rejected", "inserted", *["rejected"] * 3]
@@ -99,15 +101,16 @@ def test_what_is_impossible_is_refused_with_all_of_its_product(database, send, e
         (4, code, field),
         (5, "refused_together", "product_id"),
     ]
+    assert [reject.value for reject in ledger.rejects if reject.code == code] == [value]
     assert levels(database) == {UUID(ONE).hex: (5, 1), UUID(TWO).hex: (1, 1)}
 
 
 def test_a_level_is_not_set_by_a_larger_step_than_a_change_can_have(database, send):
     send({"delta": -1}, may_be_negative=True)
     ledger = send({"set": 2**31 - 1}, {"delta": 1}, may_be_negative=True)
-    assert [(reject.line, reject.code) for reject in ledger.rejects] == [
-        (1, "bad_number"),
-        (2, "refused_together"),
+    assert [(reject.line, reject.code, reject.value) for reject in ledger.rejects] == [
+        (1, "bad_number", str(2**31 - 1)),
+        (2, "refused_together", ""),
     ]
     assert levels(database)[UUID(ONE).hex] == (-1, 1)
 
