@@ -342,6 +342,23 @@ def test_layouts_vary(embedded, tmp_path):
     ) == [(2, "7", "soup")]
 
 
+def test_a_jpeg_of_several_pictures_is_one(embedded, tmp_path):
+    """As telephones take them: Pillow has another name for the format."""
+    dataset = make(tmp_path / "dataset", 2)
+    several = recognition_sets.several_jpegs("several")
+    dataset.photo(FIRST_ID, "Main").write_bytes(several)
+    cut = dataset.photo(FIRST_ID + 1, "Main")
+    cut.write_bytes(several[: len(several) // 3])
+    told = embedded.load(dataset)
+    assert outcomes(told) == {"loaded": 1, "rejected": 1}
+    assert [(one["code"], one["path"].rpartition("/")[2]) for one in told["rejects"]] == [
+        ("photo_truncated", cut.name)
+    ]
+    assert embedded.ask(
+        "SELECT media_type, width, height FROM recognition_photos WHERE role = 'main'"
+    ) == [("image/jpeg", 320, 240)]
+
+
 BARE = {
     "Main.jpg": "Main.JPEG",
     "Qualifying.jpg": "Qualifying.png",
