@@ -11,7 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import assembly, layout, photos, settings
+from headrace.recognitions import assembly, layout, photos, progress, settings
+from headrace.recognitions.database import Unavailable
+from headrace.recognitions.sqlite import SQLite
+from headrace.recognitions.sweeping import Sweeper
 from headrace.recognitions.transaction import Swept
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
@@ -72,6 +75,41 @@ def test_a_store_that_goes_on_failing_ends_the_load_and_the_next_one_brings_all(
     assert outcomes(made.load(dataset)) == {"skipped": 1, "loaded": 3}
     assert made.tell("sweep", HEADRACE_RECOGNITIONS_GRACE_SECONDS="0")["objects"]["orphans"] == 0
     assert (len(made.objects()), "recognition_intents" in made.counts()) == (8, False)
+
+
+def test_a_database_that_goes_in_the_middle_leaves_an_account(embedded, dataset, monkeypatch):
+    """Also what the load would settle at its end cannot be settled then."""
+    left = iter(range(10))
+
+    def transaction(database, tenant):
+        if next(left, None) is None:
+            raise Unavailable("away")
+        return answering(database, tenant)
+
+    answering = SQLite.transaction
+    monkeypatch.setattr(SQLite, "transaction", transaction)
+    monkeypatch.setattr(progress, "_LINE_EVERY", 0.0)
+    one = {"HEADRACE_RECOGNITIONS_BATCH_SIZE": "1", "HEADRACE_RECOGNITIONS_ATTEMPTS": "1"}
+    done = embedded.invoke("load", "--source", dataset.path, "--json", **one)
+    told = json.loads(done.stdout)
+    assert (told["found"], told["error"]["code"]) == (4, "database_unavailable")
+    assert outcomes(told).keys() == {"loaded", "unprocessed"}
+    assert done.exit_code == 3
+    assert "goes on where this one stopped" in done.stderr
+    assert [word for word in ("100%", "completed") if word in done.stderr] == []
+
+
+def test_a_load_that_cannot_settle_at_its_end_says_so_and_what_it_has_done(
+    embedded, dataset, monkeypatch
+):
+    def settle(sweeper):
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(Sweeper, "tidy", lambda sweeper: None)
+    monkeypatch.setattr(Sweeper, "settle", settle)
+    told = embedded.load(dataset)
+    assert (outcomes(told), told["exit_code"]) == ({"loaded": 4}, 3)
+    assert told["error"]["code"] == "storage_unavailable"
 
 
 def test_photos_of_a_transaction_that_fails_are_removed(world, dataset):
@@ -356,6 +394,7 @@ def test_the_documented_scripts_do_the_same(embedded, dataset):
 
 
 DOCUMENTED = [
+    "[SUCCESS] Load completed successfully",
     "[INFO] Loading dataset from",
     "[INFO] Environment: LOCAL",
     "[INFO] Config: threads=16, batch_size=100, retry=3",

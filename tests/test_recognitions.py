@@ -535,12 +535,15 @@ def test_a_name_that_is_no_text_is_told_as_far_as_it_is(world, dataset):
 
 def test_an_interrupted_load_says_so_and_the_next_one_goes_on(embedded, tmp_path):
     dataset = make(tmp_path / "dataset", MANY)
-    process = embedded.start("load", "--source", dataset.path)
+    process = embedded.start("load", "--source", dataset.path, "--json")
     while b"Config:" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=120)
     assert (process.returncode, b"Traceback" in told) == (130, False), told
+    assert b'"code": "interrupted"' in told
+    assert b"the same command again goes on where this one stopped (interrupted)" in told
+    assert b"completed" not in told
     assert sum(outcomes(embedded.load(dataset)).values()) == MANY
     assert embedded.counts()["recognitions"] == MANY
 

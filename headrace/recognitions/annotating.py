@@ -10,7 +10,7 @@ from headrace.recognitions import annotations, transforms
 from headrace.recognitions.annotations import Annotation, Held
 from headrace.recognitions.database import Database, RowsRefused, Session, check_tenant
 from headrace.recognitions.errors import Code, Reject
-from headrace.recognitions.loading import Account, Outcome, Progress, stop_of
+from headrace.recognitions.loading import Account, Outcome, Progress, interrupted, stop_of
 from headrace.recognitions.measures import Measures
 from headrace.recognitions.schema import QWEN_ANNOTATIONS, Role
 
@@ -57,11 +57,10 @@ class Annotating:
             for group in _groups(sound):
                 self._load(group)
         except KeyboardInterrupt:
-            self.account.interrupted = True
+            self.account.stopped = interrupted()
         except Exception as error:
             self.account.stopped = stop_of(error)
-        unended = len(entries) - self.account.outcomes.total()
-        self._note(Outcome.UNPROCESSED, unended)
+        self.account.close()
         return self.account
 
     def _load(self, group: list[Annotation]) -> None:
@@ -131,9 +130,9 @@ class Annotating:
             self.detections["rejected"] += len(held.refused)
             self.detections[outcome.value] += held.annotation.count - len(held.refused)
 
-    def _note(self, outcome: Outcome, times: int = 1) -> None:
-        self.account.outcomes[outcome] += times
-        self._progress.moved(times)
+    def _note(self, outcome: Outcome) -> None:
+        self.account.outcomes[outcome] += 1
+        self._progress.moved(1)
 
     def _reject(self, reject: Reject) -> None:
         self.account.rejects.append(reject)

@@ -34,7 +34,8 @@ from headrace.recognitions.measures import Measures
 from headrace.recognitions.settings import Settings
 from headrace.recognitions.transaction import STORE_FAILURES
 
-ALL, NOT_ALL, INTERRUPTED = 0, 1, 130
+ALL, NOT_ALL = 0, 1
+SUCCESS = logging.INFO + 5  #: the level of the line that says that all is there
 DETECTIONS = ("loaded", "skipped", "rejected")
 SHOWN = 20  # rejects that people are shown without --verbose
 log = logging.getLogger("headrace.recognitions")
@@ -105,7 +106,7 @@ def load(
                 force=force,
             )
             account = work.run(found)
-            parts.sweeper.settle()
+            _settle(parts, account)
         _show(account, name, chosen, parts.measures, verbose, as_json)
         raise typer.Exit(_exit_code(account))
 
@@ -248,9 +249,17 @@ def sweep(
             _write({"objects": gone})
 
 
+def _settle(parts: Parts, account: Account) -> None:
+    """What cannot be removed now a later load removes; the account is told in any case."""
+    try:
+        parts.sweeper.settle()
+    except (Unavailable, RowsRefused, *STORE_FAILURES) as error:
+        account.stopped = account.stopped or loading.stop_of(error)
+    except KeyboardInterrupt:
+        account.stopped = account.stopped or loading.interrupted()
+
+
 def _exit_code(account: Account) -> int:
-    if account.interrupted:
-        return INTERRUPTED
     if account.stopped is not None:
         return account.stopped.exit_code
     is_whole = not account.rejects and not account.outcomes[Outcome.UNPROCESSED]
@@ -268,6 +277,7 @@ def _told(verbose: bool, as_json: bool) -> Iterator[None]:
         stream=sys.stderr,
         force=True,
     )
+    logging.addLevelName(SUCCESS, "SUCCESS")
     for chatty in ("psycopg.pool", "PIL", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
@@ -277,8 +287,9 @@ def _told(verbose: bool, as_json: bool) -> Iterator[None]:
         _tell_stop(stop, as_json)
         raise typer.Exit(stop.exit_code) from None
     except KeyboardInterrupt:
-        log.error("interrupted; the same command again goes on where this one stopped")
-        raise typer.Exit(INTERRUPTED) from None
+        stop = loading.interrupted()
+        _tell_stop(stop, as_json)
+        raise typer.Exit(stop.exit_code) from None
 
 
 def _tell_stop(stop: Stop, as_json: bool) -> None:
@@ -343,8 +354,10 @@ def _show(
     log.info("Batch %s: found %s; %s", batch_id, f"{account.found:,}", counts)
     if account.stopped is not None:
         log.error("%s (%s)", account.stopped, account.stopped.code)
+    elif account.rejects:
+        log.info("Load completed, with rejects")
     else:
-        log.info("Load completed%s", "" if not account.rejects else ", with rejects")
+        log.log(SUCCESS, "Load completed successfully")
     for line in measures.lines():
         print(line, file=sys.stderr)
 

@@ -64,4 +64,4 @@ class Stop(Exception):
         super().__init__(message)
 
 
-USAGE, CANNOT_CONNECT = 2, 3
+USAGE, CANNOT_CONNECT, INTERRUPTED = 2, 3, 130

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from headrace.recognitions import layout, photos
 from headrace.recognitions.database import Database, RowsRefused, Unavailable
-from headrace.recognitions.errors import Code, Refused, Reject, Stop
+from headrace.recognitions.errors import INTERRUPTED, Code, Refused, Reject, Stop
 from headrace.recognitions.layout import Folder, Recognition
 from headrace.recognitions.schema import Role
 from headrace.recognitions.storing import Storing
@@ -24,6 +24,7 @@ from headrace.recognitions.transaction import STORE_FAILURES, Swept, Transaction
 
 AT_ONCE = 2  # groups: one is stored while another is committed
 READERS = 4  # threads that read and check; of sixteen most waited for the interpreter's lock
+_AGAIN = "; the same command again goes on where this one stopped"
 _KNOWN = """
 SELECT recognition_id, role, object_key, sha256, bytes FROM {{recognition_photos}}
 WHERE tenant_id = :tenant AND recognition_id {among}"""
@@ -48,12 +49,15 @@ class Account:
     rejects: list[Reject] = field(default_factory=list)
     remarks: list[Reject] = field(default_factory=list)
     stopped: Stop | None = None
-    interrupted: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether the outcomes sum up to what was found."""
         return self.outcomes.total() == self.found
+
+    def close(self) -> None:
+        """What has no outcome by now is unprocessed."""
+        self.outcomes[Outcome.UNPROCESSED] += self.found - self.outcomes.total()
 
 
 class Progress(Protocol):
@@ -123,9 +127,8 @@ class Loading:
                 _waited(running, ALL_COMPLETED)
             except KeyboardInterrupt:
                 self._halted.set()
-                self.account.interrupted = True
-        unended = len(found) - self.account.outcomes.total()
-        self._note(Outcome.UNPROCESSED, unended)
+                self.account.stopped = interrupted()
+        self.account.close()
         return self.account
 
     def _unrepeated(self, found: Sequence[Folder]) -> Iterator[Folder]:
@@ -255,18 +258,22 @@ def _read(folder: Folder) -> Recognition | Reject:
         return refused.reject
 
 
+def interrupted() -> Stop:
+    """Why a load ends that a person has ended."""
+    return Stop("interrupted", f"interrupted{_AGAIN}", INTERRUPTED)
+
+
 def stop_of(error: Exception) -> Stop:
     """Why a load ends, and what to do. Raises the error itself if it is none that is known."""
-    again = "; the same command again goes on where this one stopped"
     match error:
         case Stop():
             return error
         case Unavailable():
-            return Stop("database_unavailable", f"{error}{again}", 3)
+            return Stop("database_unavailable", f"{error}{_AGAIN}", 3)
         case Swept():
-            return Stop("swept", f"{error}: raise HEADRACE_RECOGNITIONS_GRACE_SECONDS{again}", 3)
+            return Stop("swept", f"{error}: raise HEADRACE_RECOGNITIONS_GRACE_SECONDS{_AGAIN}", 3)
         case RowsRefused():
             return Stop("database_refused", f"the database refused a statement: {error}", 3)
     if isinstance(error, STORE_FAILURES):
-        return Stop("storage_unavailable", f"the object store failed: {error}{again}", 3)
+        return Stop("storage_unavailable", f"the object store failed: {error}{_AGAIN}", 3)
     raise error
