@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from headrace import databases
 from headrace.recognitions import assembly, layout, photos, progress, settings
 from headrace.recognitions.database import Unavailable
 from headrace.recognitions.sqlite import SQLite
@@ -359,15 +360,39 @@ def test_the_file_that_is_asked_for_says_where_to(tmp_path):
     """`.env.production` wins over the environment, the environment over `.env.local`."""
     (tmp_path / ".env.production").write_text('DATABASE_URL="postgresql://production/x"\n')
     (tmp_path / ".env.local").write_text("DATABASE_URL=postgresql://file/x\n")
-    around = {"DATABASE_URL": "postgresql://around/x"}
-    for environ, production, url in (
-        (around, True, "postgresql://production/x"),
-        (around, False, "postgresql://around/x"),
-        ({}, False, "postgresql://file/x"),
+    around = {"DATABASE_URL": "postgresql://me:secret@around/x"}
+    parts = {"DB_ENGINE": "postgresql", "DB_NAME": "x", "DB_HOST": "parts"}
+    for environ, production, host in (
+        (around, True, "production"),
+        (parts, True, "production"),
+        (around, False, "around"),
+        (parts, False, "parts"),
+        ({}, False, "file"),
     ):
         found = settings.read(environ, tmp_path, production=production)
-        assert found.database_url == url
-    assert "around" not in repr(found)  # it may hold a password
+        assert (found.database.host, found.database.name) == (host, "x")
+        assert "secret" not in repr(found)
+    (tmp_path / ".env.production").write_text("DB_ENGINE=postgresql\nDB_HOST=production\n")
+    assert settings.read(around, tmp_path, production=True).database.host == "production"
+
+
+def test_the_database_is_named_as_the_service_is_told(tmp_path, dataset, postgresql_server):
+    """By the DB_* variables, or by a URL whose password holds characters that are not escaped."""
+    with recognitions.world(tmp_path, "postgresql", postgresql_server) as made:
+        named = databases.of_url(made.url)
+        parts = {
+            "DATABASE_URL": "",
+            "DB_ENGINE": "django.db.backends.postgresql",
+            "DB_NAME": named.name,
+            "DB_USER": named.user,
+            "DB_PASSWORD": "any p@ss",  # which nobody asks for here
+            "DB_HOST": named.host,
+            "DB_PORT": named.port,
+        }
+        assert outcomes(made.load(dataset, **parts)) == {"loaded": 4}
+        place = f"{named.host}:{named.port}/{named.name}"
+        unescaped = {"DATABASE_URL": f"postgresql://{named.user}:p@ss/w:rd@{place}"}
+        assert outcomes(made.load(dataset, **unescaped)) == {"skipped": 4}
 
 
 def test_the_documented_scripts_do_the_same(embedded, dataset):

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from headrace import databases
 from headrace.recognitions import database, layout, photos, transforms
 from tests import documents, recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
@@ -448,7 +449,7 @@ def test_transforms_of_a_batch_change_nothing_when_they_are_repeated(world, data
     world.load(dataset, "--batch-id", "mine")
     world.tell("load-qwen", "--file", dataset.annotations, "--batch-id", "mine")
     first = world.state()
-    opened = database.opened(world.url, 2, "headrace_app")
+    opened = database.opened(databases.of_url(world.url), 2, "headrace_app")
     for _ in range(2):
         with opened.transaction(world.tenant) as session:
             transforms.run_batch(session, opened, "mine")
@@ -476,7 +477,9 @@ def test_another_tenants_rows_are_not_even_seen(tmp_path, dataset, postgresql_se
     with recognitions.world(tmp_path, "postgresql", postgresql_server) as world:
         world.load(dataset)
         counted = "SELECT count(*) FROM {recognitions}"
-        with contextlib.closing(database.opened(world.url, 2, "headrace_app")) as opened:
+        with contextlib.closing(
+            database.opened(databases.of_url(world.url), 2, "headrace_app")
+        ) as opened:
             for tenant, rows in ((world.tenant, 5), (uuid4(), 0)):
                 with opened.transaction(tenant) as session:
                     assert session.rows(counted) == [(rows,)]

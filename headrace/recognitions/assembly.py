@@ -37,7 +37,7 @@ class Parts:
 def assembled(settings: Settings) -> Iterator[Parts]:
     """The parts, the database being reachable and its tables there. Raises Stop."""
     try:
-        opened = database.opened(settings.database_url, settings.connections, settings.role)
+        opened = database.opened(settings.database, settings.connections, settings.role)
     except Unavailable as error:
         raise Stop("database_unavailable", str(error), CANNOT_CONNECT) from error
     measures = Measures()

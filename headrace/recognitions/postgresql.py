@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
+import psycopg.conninfo
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from headrace.databases import Named
 from headrace.recognitions import ddl
 from headrace.recognitions.database import Rows, RowsRefused, Unavailable, renewed
 from headrace.recognitions.ddl import TENANT
@@ -41,13 +42,13 @@ class PostgreSQL:
     aged = "created_at < CURRENT_TIMESTAMP - make_interval(secs => :grace)"
     among = "= ANY(:listed)"
 
-    def __init__(self, url: str, connections: int, role: str) -> None:
-        """Raises Unavailable where nobody lets us in, Stop where the URL or the role is wrong."""
-        parts = urlsplit(url)
-        self.place = f"{parts.hostname or 'local socket'}:{parts.port or 5432}{parts.path}"
+    def __init__(self, named: Named, connections: int, role: str) -> None:
+        """Raises Unavailable where nobody lets us in, Stop where a setting or the role is wrong."""
+        self.place = f"{named.host or 'local socket'}:{named.port or 5432}/{named.name}"
         self._role = role
         try:
-            with psycopg.connect(url, connect_timeout=int(CONNECT_SECONDS)) as connection:
+            address = _address(named)
+            with psycopg.connect(address, connect_timeout=int(CONNECT_SECONDS)) as connection:
                 self._look(connection)
         except psycopg.OperationalError as error:
             text = "is it running, and are user, password and database right?"
@@ -56,7 +57,7 @@ class PostgreSQL:
             text = "DATABASE_URL: expected postgresql://user:password@host:port/name"
             raise Stop("bad_setting", text, USAGE) from error
         self._pool = ConnectionPool(
-            url,
+            address,
             min_size=1,
             max_size=connections,
             timeout=CONNECT_SECONDS,
@@ -125,6 +126,19 @@ class PostgreSQL:
 
     def close(self) -> None:
         self._pool.close()
+
+
+def _address(named: Named) -> str:
+    """As the driver spells it. Raises psycopg.ProgrammingError where it does not know an option."""
+    own = {
+        "dbname": named.name,
+        "user": named.user,
+        "password": named.password,
+        "host": named.host,
+        "port": named.port,
+    }
+    given = {name: text for name, text in own.items() if text}
+    return psycopg.conninfo.make_conninfo(**{**given, **named.options})
 
 
 class _Session:

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from dotenv import dotenv_values
 
+from headrace import databases
+from headrace.databases import MalformedUrl, Named, UnusableDatabase
 from headrace.recognitions.errors import USAGE, Stop
 from headrace.recognitions.storing import FOLDER
 
@@ -50,10 +52,10 @@ Place = Local | S3 | Supabase
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that a command needs. Times are seconds; the URL may hold a password."""
+    """Everything that a command needs. Times are seconds."""
 
     environment: str
-    database_url: str = field(repr=False)
+    database: Named
     role: str
     tenant: UUID
     place: Place
@@ -75,8 +77,15 @@ def read(environ: Mapping[str, str], working: Path, *, production: bool) -> Sett
     """
     file = ".env.production" if production else ".env.local"
     said = {name: value for name, value in dotenv_values(working / file).items() if value}
-    known = {**environ, **said} if production else {**said, **environ}
+    known = _merged(environ, said) if production else _merged(said, environ)
     return _settings(_Environ(known, file), "production" if production else "local")
+
+
+def _merged(weaker: Mapping[str, str], stronger: Mapping[str, str]) -> dict[str, str]:
+    """A database that the stronger names by its parts is not another one's URL in the weaker."""
+    is_named = bool(stronger.get("DB_ENGINE")) and not stronger.get("DATABASE_URL")
+    hidden = {"DATABASE_URL"} if is_named else set()
+    return {**{name: weaker[name] for name in weaker.keys() - hidden}, **stronger}
 
 
 def photos_of(environ: Mapping[str, str]) -> tuple[Place, str]:
@@ -99,22 +108,22 @@ class _Environ:
     """Variables by name; those that are empty are not set. `file` is where a person sets them."""
 
     def __init__(self, known: Mapping[str, str], file: str) -> None:
-        self._known = {name: value for name, value in known.items() if value}
+        self.known = {name: value for name, value in known.items() if value}
         self._file = file
         self._missing: list[str] = []
 
     def get(self, name: str, usual: str = "") -> str:
-        return self._known.get(name, usual)
+        return self.known.get(name, usual)
 
     def needed(self, name: str) -> str:
         """The variable; one that is not set is told by `check`, with all others."""
-        if name not in self._known:
+        if name not in self.known:
             self._missing.append(name)
-        return self._known.get(name, "")
+        return self.known.get(name, "")
 
     def number(self, name: str, kind: Callable[[str], T], usual: T, least: T) -> T:
         """Raises Stop unless it is a number from `least`."""
-        text = self._known.get(name, str(usual))
+        text = self.known.get(name, str(usual))
         try:
             number = kind(text)
         except ValueError:
@@ -132,12 +141,12 @@ class _Environ:
 
 def _settings(environ: _Environ, environment: str) -> Settings:
     place = _place(environ)
-    url = _database_url(environ, place)
+    named = _database(environ, place)
     environ.check()
     source = environ.get("HEADRACE_RECOGNITIONS_SOURCE")
     return Settings(
         environment=environment,
-        database_url=url,
+        database=named,
         role=environ.get("HEADRACE_DB_ROLE", "headrace_app"),
         tenant=tenant_of(environ.get("HEADRACE_RECOGNITIONS_TENANT", str(DEFAULT_TENANT))),
         place=place,
@@ -175,11 +184,16 @@ def _place(environ: _Environ) -> Place:
     raise Stop("bad_setting", text, USAGE)
 
 
-def _database_url(environ: _Environ, place: Place) -> str:
+def _database(environ: _Environ, place: Place) -> Named:
     """With photos elsewhere the database must be named; alone, it is the embedded one."""
-    if isinstance(place, Local):
-        return environ.get("DATABASE_URL", f"sqlite:///{_home(environ) / 'headrace.sqlite3'}")
-    return environ.needed("DATABASE_URL")
+    if not isinstance(place, Local) and not environ.get("DB_ENGINE"):
+        environ.needed("DATABASE_URL")
+    try:
+        return databases.from_environment(environ.known, _home(environ))
+    except MalformedUrl as error:
+        raise Stop("bad_setting", str(error), USAGE) from error
+    except UnusableDatabase as error:
+        raise Stop("database_unsupported", str(error), USAGE) from error
 
 
 def _home(environ: _Environ) -> Path:
