@@ -324,6 +324,16 @@ def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_serve
             "setting_missing",
             ["SUPABASE_SERVICE_ROLE_KEY and DATABASE_URL", ".env.local"],
         ),
+        (
+            {"SUPABASE_SERVICE_ROLE_KEY": "x"},
+            "setting_missing",
+            ["NEXT_PUBLIC_SUPABASE_URL and DATABASE_URL"],
+        ),
+        (
+            {"HEADRACE_RECOGNITIONS_ENDPOINT": "http://x"},
+            "setting_missing",
+            ["HEADRACE_RECOGNITIONS_STORE"],
+        ),
         ({"HEADRACE_RECOGNITIONS_STORE": "s3"}, "setting_missing", ["AWS_ACCESS_KEY_ID"]),
         ({"HEADRACE_RECOGNITIONS_STORE": "ftp"}, "bad_setting", ["local, s3, supabase"]),
         ({"HEADRACE_RECOGNITIONS_THREADS": "0"}, "bad_setting", ["THREADS", "from 1"]),
@@ -340,6 +350,18 @@ def test_a_setting_that_is_missing_or_wrong_is_named(
     told = made.load(dataset)
     assert (told["error"]["code"], told["exit_code"]) == (code, 2)
     assert [text for text in named if text not in told["error"]["message"]] == []
+
+
+def test_production_is_not_this_machine_unless_that_is_said(embedded, dataset, monkeypatch):
+    monkeypatch.chdir(embedded.home)
+    told = embedded.load(dataset, "--production")
+    assert (told["error"]["code"], told["exit_code"]) == ("setting_missing", 2)
+    named = "NEXT_PUBLIC_SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY"
+    assert f"set {named} in .env.production" in told["error"]["message"]
+    local = {"HEADRACE_RECOGNITIONS_STORE": "local"}
+    assert outcomes(embedded.load(dataset, "--production", **local)) == {"loaded": 4}
+    (embedded.home / ".env.production").touch()
+    assert outcomes(embedded.load(dataset, "--production")) == {"skipped": 4}
 
 
 def test_a_database_that_is_not_there_is_exit_code_3(tmp_path, dataset):

@@ -17,6 +17,7 @@ from headrace.recognitions.storing import FOLDER
 DEFAULT_TENANT = UUID("00000000-0000-4000-8000-000000000001")
 BUCKET = "recognitions"
 KINDS = ("local", "s3", "supabase")
+SUPABASE = ("NEXT_PUBLIC_SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY")
 T = TypeVar("T", int, float)
 
 
@@ -76,9 +77,12 @@ def read(environ: Mapping[str, str], working: Path, *, production: bool) -> Sett
     environment wins over `.env.local`. Raises Stop.
     """
     file = ".env.production" if production else ".env.local"
+    # What is meant for production must not land in a folder of this machine without a word.
+    is_elsewhere = production and not (working / file).exists()
     said = {name: value for name, value in dotenv_values(working / file).items() if value}
     known = _merged(environ, said) if production else _merged(said, environ)
-    return _settings(_Environ(known, file), "production" if production else "local")
+    environment = "production" if production else "local"
+    return _settings(_Environ(known, file), environment, is_elsewhere)
 
 
 def _merged(weaker: Mapping[str, str], stronger: Mapping[str, str]) -> dict[str, str]:
@@ -135,12 +139,13 @@ class _Environ:
     def check(self) -> None:
         """Raises Stop where something that was needed is not set."""
         if self._missing:
-            text = f"set {' and '.join(self._missing)} in {self._file} or in the environment"
+            names = " and ".join(self._missing)
+            text = f"set {names} in {self._file} or in the environment (docs/recognitions.md)"
             raise Stop("setting_missing", text, USAGE)
 
 
-def _settings(environ: _Environ, environment: str) -> Settings:
-    place = _place(environ)
+def _settings(environ: _Environ, environment: str, is_elsewhere: bool) -> Settings:
+    place = _place(environ, is_elsewhere)
     named = _database(environ, place)
     environ.check()
     source = environ.get("HEADRACE_RECOGNITIONS_SOURCE")
@@ -161,10 +166,14 @@ def _settings(environ: _Environ, environment: str) -> Settings:
     )
 
 
-def _place(environ: _Environ) -> Place:
-    """Where photos go: as it is said, or Supabase if it is set up, or a local folder."""
-    supabase = environ.get("NEXT_PUBLIC_SUPABASE_URL")
-    kind = environ.get("HEADRACE_RECOGNITIONS_STORE", "supabase" if supabase else "local")
+def _place(environ: _Environ, is_elsewhere: bool = False) -> Place:
+    """Where photos go: as it is said, or Supabase if it is set up or they are to go elsewhere, or a
+    local folder.
+    """
+    is_supabase = is_elsewhere or any(map(environ.get, SUPABASE))
+    kind = environ.get("HEADRACE_RECOGNITIONS_STORE", "supabase" if is_supabase else "local")
+    if environ.get("HEADRACE_RECOGNITIONS_ENDPOINT"):
+        environ.needed("HEADRACE_RECOGNITIONS_STORE")
     bucket = environ.get("HEADRACE_RECOGNITIONS_BUCKET", BUCKET)
     match kind:
         case "supabase":
