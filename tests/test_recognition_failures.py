@@ -9,10 +9,11 @@ import threading
 from datetime import timedelta
 from uuid import uuid4
 
+import psycopg_pool
 import pytest
 
 from headrace import databases
-from headrace.recognitions import assembly, layout, photos, progress, settings
+from headrace.recognitions import assembly, layout, photos, postgresql, progress, settings
 from headrace.recognitions.database import Unavailable
 from headrace.recognitions.sqlite import SQLite
 from headrace.recognitions.sweeping import Sweeper
@@ -316,6 +317,19 @@ def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_serve
         assert mine.state() == before
 
 
+A_PROJECT = {
+    "NEXT_PUBLIC_SUPABASE_URL": "http://x",
+    "SUPABASE_SERVICE_ROLE_KEY": "x",
+    "DATABASE_URL": "postgresql://x/y",
+}
+A_BUCKET = {
+    "HEADRACE_RECOGNITIONS_STORE": "s3",
+    "AWS_ACCESS_KEY_ID": "x",
+    "AWS_SECRET_ACCESS_KEY": "x",
+    "DATABASE_URL": "postgresql://x/y",
+}
+
+
 @pytest.mark.parametrize(
     ("environment", "code", "named"),
     [
@@ -340,6 +354,35 @@ def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_serve
         ({"HEADRACE_RECOGNITIONS_TENANT": "me"}, "bad_setting", ["'me'", "UUID"]),
         ({"DATABASE_URL": "mysql://root@x/y"}, "database_unsupported", ["postgresql://"]),
         ({"DATABASE_URL": "postgresql://x/y?z=1"}, "bad_setting", ["DATABASE_URL"]),
+        ({"DATABASE_URL": "postgresql://x:port/y"}, "bad_setting", ["DATABASE_URL", "host:port"]),
+        ({"DATABASE_URL": "postgresql://[::1/y"}, "bad_setting", ["DATABASE_URL", "IPv6"]),
+        ({"DATABASE_URL": "postgresql://x/y?port=z"}, "bad_setting", ["'z'", "a number"]),
+        (
+            {"DB_ENGINE": "postgresql", "DB_HOST": "127.0.0.1", "DB_PORT": "z"},
+            "bad_setting",
+            ["'z'", "a number"],
+        ),
+        ({"DATABASE_URL": f"sqlite:///{__file__}"}, "bad_setting", ["a file of SQLite"]),
+        (
+            {**A_PROJECT, "NEXT_PUBLIC_SUPABASE_URL": "http://x:port"},
+            "bad_setting",
+            ["NEXT_PUBLIC_SUPABASE_URL", "https://host"],
+        ),
+        (
+            {**A_PROJECT, "SUPABASE_SERVICE_ROLE_KEY": "ключ"},
+            "bad_setting",
+            ["SUPABASE_SERVICE_ROLE_KEY", "ASCII"],
+        ),
+        (
+            {**A_BUCKET, "HEADRACE_RECOGNITIONS_ENDPOINT": "foo"},
+            "bad_setting",
+            ["HEADRACE_RECOGNITIONS_ENDPOINT", "'foo'", "http://host:9000"],
+        ),
+        ({**A_BUCKET, "AWS_ACCESS_KEY_ID": "ключ"}, "bad_setting", ["AWS_ACCESS_KEY_ID", "ASCII"]),
+        *(
+            ({"HEADRACE_RECOGNITIONS_FOLDER": folder}, "bad_setting", ["names with / between"])
+            for folder in ("/photos", "a//b", "../a", "a/..", "/", "a" * 200)
+        ),
     ],
 )
 def test_a_setting_that_is_missing_or_wrong_is_named(
@@ -350,6 +393,29 @@ def test_a_setting_that_is_missing_or_wrong_is_named(
     told = made.load(dataset)
     assert (told["error"]["code"], told["exit_code"]) == (code, 2)
     assert [text for text in named if text not in told["error"]["message"]] == []
+
+
+def test_a_file_of_settings_that_is_no_text_is_told(embedded, dataset, monkeypatch):
+    monkeypatch.chdir(embedded.home)
+    (embedded.home / ".env.local").write_bytes(b"A=\xff\n")
+    told = embedded.load(dataset)
+    assert (told["error"]["code"], told["exit_code"]) == ("bad_setting", 2)
+    assert ".env.local, byte 2: expected UTF-8" in told["error"]["message"]
+
+
+def test_a_pool_that_has_no_connection_to_give_is_exit_code_3(
+    tmp_path, dataset, postgresql_server, monkeypatch
+):
+    """As where a database that has answered once does not any more."""
+    with recognitions.world(tmp_path, "supabase", postgresql_server) as made:
+        monkeypatch.setattr(postgresql, "ConnectionPool", Dry)
+        told = made.load(dataset)
+    assert (told["error"]["code"], told["exit_code"]) == ("database_unavailable", 3)
+
+
+class Dry(psycopg_pool.ConnectionPool):
+    def connection(self, timeout=None):
+        raise psycopg_pool.PoolTimeout
 
 
 def test_production_is_not_this_machine_unless_that_is_said(embedded, dataset, monkeypatch):

@@ -32,6 +32,7 @@ _TOUCHED = (
     " ON COMMIT DELETE ROWS"
 )
 _LOCK = "(hashtext('headrace_recognitions'), hashtext(:tenant::text))"
+_SILENCE = (psycopg.OperationalError, PoolTimeout)
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -105,8 +106,8 @@ class PostgreSQL:
             with self._pool.connection() as connection:
                 connection.execute(f"SET LOCAL app.tenant_id = '{UUID(str(tenant))}'")
                 yield _Session(connection, self, tenant)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Unavailable(f"PostgreSQL at {self.place} does not answer") from error
+        except _SILENCE as error:
+            raise self._unavailable() from error
         except psycopg.Error as error:
             raise RowsRefused(f"PostgreSQL says {error.sqlstate}") from error
 
@@ -118,18 +119,28 @@ class PostgreSQL:
             names = [ddl.in_schemas(table) for table in TABLES]
         else:
             names = list(BY_NAME)
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "SELECT name FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL", [names]
-            ).fetchall()
+        absent = "SELECT name FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL"
+        try:
+            with self._pool.connection() as connection:
+                rows = connection.execute(absent, [names]).fetchall()
+        except _SILENCE as error:
+            raise self._unavailable() from error
         return [name for (name,) in rows]
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(f"PostgreSQL at {self.place} does not answer")
 
     def close(self) -> None:
         self._pool.close()
 
 
 def _address(named: Named) -> str:
-    """As the driver spells it. Raises psycopg.ProgrammingError where it does not know an option."""
+    """As the driver spells it. Raises Stop where the port is none, psycopg.ProgrammingError where
+    the driver does not know an option.
+    """
+    if not re.fullmatch("[0-9,]*", named.port):
+        text = f"the port of the database is {named.port!r}; expected a number"
+        raise Stop("bad_setting", text, USAGE)
     own = {
         "dbname": named.name,
         "user": named.user,

@@ -1,9 +1,11 @@
 """What the loader is told by its environment: where rows and photos go, and how hard it works."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from dotenv import dotenv_values
@@ -18,6 +20,7 @@ DEFAULT_TENANT = UUID("00000000-0000-4000-8000-000000000001")
 BUCKET = "recognitions"
 KINDS = ("local", "s3", "supabase")
 SUPABASE = ("NEXT_PUBLIC_SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY")
+MOST_FOLDER = 128  # characters, so that keys below it fit their columns
 T = TypeVar("T", int, float)
 
 
@@ -79,10 +82,22 @@ def read(environ: Mapping[str, str], working: Path, *, production: bool) -> Sett
     file = ".env.production" if production else ".env.local"
     # What is meant for production must not land in a folder of this machine without a word.
     is_elsewhere = production and not (working / file).exists()
-    said = {name: value for name, value in dotenv_values(working / file).items() if value}
+    said = _said(working / file)
     known = _merged(environ, said) if production else _merged(said, environ)
     environment = "production" if production else "local"
     return _settings(_Environ(known, file), environment, is_elsewhere)
+
+
+def _said(file: Path) -> dict[str, str]:
+    """Raises Stop."""
+    try:
+        return {name: value for name, value in dotenv_values(file).items() if value}
+    except UnicodeDecodeError as error:
+        text = f"{file}, byte {error.start}: expected UTF-8"
+        raise Stop("bad_setting", text, USAGE) from error
+    except OSError as error:
+        text = f"{file}: {error.strerror}; let the loader read it"
+        raise Stop("bad_setting", text, USAGE) from error
 
 
 def _merged(weaker: Mapping[str, str], stronger: Mapping[str, str]) -> dict[str, str]:
@@ -124,6 +139,25 @@ class _Environ:
         if name not in self.known:
             self._missing.append(name)
         return self.known.get(name, "")
+
+    def word(self, name: str) -> str:
+        """One that is needed and sent as it is; it may be secret. Raises Stop."""
+        text = self.needed(name)
+        if not re.fullmatch("[!-~]*", text):
+            raise Stop("bad_setting", f"{name}: expected ASCII letters, digits and signs", USAGE)
+        return text
+
+    def address(self, name: str, text: str) -> str:
+        """What the variable says, where it says something. Raises Stop."""
+        try:
+            parts = urlsplit(text)
+            is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_one = False
+        if text and not (is_one and text.isascii()):
+            expected = "expected an address such as https://host or http://host:9000"
+            raise Stop("bad_setting", f"{name} is {text!r}; {expected}", USAGE)
+        return text.rstrip("/")
 
     def number(self, name: str, kind: Callable[[str], T], usual: T, least: T) -> T:
         """Raises Stop unless it is a number from `least`."""
@@ -172,20 +206,25 @@ def _place(environ: _Environ, is_elsewhere: bool = False) -> Place:
     """
     is_supabase = is_elsewhere or any(map(environ.get, SUPABASE))
     kind = environ.get("HEADRACE_RECOGNITIONS_STORE", "supabase" if is_supabase else "local")
-    if environ.get("HEADRACE_RECOGNITIONS_ENDPOINT"):
+    endpoint = environ.get("HEADRACE_RECOGNITIONS_ENDPOINT")
+    if endpoint:
         environ.needed("HEADRACE_RECOGNITIONS_STORE")
     bucket = environ.get("HEADRACE_RECOGNITIONS_BUCKET", BUCKET)
     match kind:
         case "supabase":
-            url = environ.needed("NEXT_PUBLIC_SUPABASE_URL").rstrip("/")
-            return Supabase(url, environ.needed("SUPABASE_SERVICE_ROLE_KEY"), bucket)
+            url = environ.needed("NEXT_PUBLIC_SUPABASE_URL")
+            return Supabase(
+                environ.address("NEXT_PUBLIC_SUPABASE_URL", url),
+                environ.word("SUPABASE_SERVICE_ROLE_KEY"),
+                bucket,
+            )
         case "s3":
             return S3(
                 bucket,
-                endpoint=environ.get("HEADRACE_RECOGNITIONS_ENDPOINT"),
+                endpoint=environ.address("HEADRACE_RECOGNITIONS_ENDPOINT", endpoint),
                 region=environ.get("AWS_REGION", "us-east-1"),
-                access_key=environ.needed("AWS_ACCESS_KEY_ID"),
-                secret=environ.needed("AWS_SECRET_ACCESS_KEY"),
+                access_key=environ.word("AWS_ACCESS_KEY_ID"),
+                secret=environ.word("AWS_SECRET_ACCESS_KEY"),
             )
         case "local":
             return Local(_home(environ) / "objects")
@@ -210,5 +249,12 @@ def _home(environ: _Environ) -> Path:
 
 
 def _folder(environ: _Environ) -> str:
-    """The folder of the store that all tenants' photos are below."""
-    return environ.get("HEADRACE_RECOGNITIONS_FOLDER", FOLDER).strip("/")
+    """The folder of the store that all tenants' photos are below. Raises Stop."""
+    folder = environ.get("HEADRACE_RECOGNITIONS_FOLDER", FOLDER).removesuffix("/")
+    if len(folder) > MOST_FOLDER or not {"", ".", ".."}.isdisjoint(folder.split("/")):
+        text = (
+            f"HEADRACE_RECOGNITIONS_FOLDER is {folder!r}; expected names with / between, such as"
+            f" team/photos, of at most {MOST_FOLDER} characters"
+        )
+        raise Stop("bad_setting", text, USAGE)
+    return folder
