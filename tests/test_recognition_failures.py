@@ -279,6 +279,40 @@ def test_a_transaction_whose_intents_an_erasure_took_leaves_no_photo(world, data
     assert (world.counts(), world.objects()) == ({}, {})
 
 
+def test_what_a_killed_load_was_writing_goes_with_its_batch(world, dataset):
+    """Young as it is: nobody is at work on it. A photo that a row names has such leftovers too."""
+    world.load(dataset, "--batch-id", "whole")
+    whole = world.state()
+    named = next(iter(world.objects()))
+    for key in (f"recognitions/{DEFAULT_TENANT}/ab/{'ab' * 32}", named):
+        intend(world, uuid4(), key)
+        place = world.home / "objects" / f"{key}.{uuid4().hex}.part"
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(b"half")
+    world.tell("reset", "--batch-id", "a", "--confirm")
+    assert world.state() == whole
+
+
+def test_a_batch_that_is_reset_while_it_is_mended_leaves_no_photo(world, dataset, monkeypatch):
+    world.load(dataset, "--batch-id", "mine")
+    for key in world.objects():
+        (world.home / "objects" / key).unlink()
+    put, seen = LocalStore.put, []
+
+    def reset_first(store, key, blocks):
+        if not seen:
+            seen.append(world.counts()["recognition_intents"])
+            world.tell("reset", "--batch-id", "mine", "--confirm")
+        return put(store, key, blocks)
+
+    monkeypatch.setattr(LocalStore, "put", reset_first)
+    told = world.load(dataset, HEADRACE_RECOGNITIONS_THREADS="1")
+    assert outcomes(told) == {"rejected": 4}
+    assert {one["code"] for one in told["rejects"]} == {"row_changed"}
+    assert seen == [8]  # so a kill is swept up after
+    assert (world.counts(), world.objects()) == ({}, {})
+
+
 class Breaking(LocalStore):
     """A local store that is away from one put on."""
 

@@ -23,6 +23,7 @@ class Code(StrEnum):
     PHOTO_CHANGED = "photo_changed", "the file is not the one that was loaded: use --force"
     DISH_UNKNOWN = "dish_unknown", "add the dish to the menu, or take it from the check"
     ROW_REFUSED = "row_refused", "the database does not take it; please report what is special"
+    ROW_CHANGED = "row_changed", "another command changed it meanwhile: load again"
     PHOTO_UNKNOWN = "photo_unknown", "load the recognition first, then the annotations again"
     BOX_OUTSIDE = "box_outside", "boxes are x1, y1, x2, y2 in pixels of the photo"
 

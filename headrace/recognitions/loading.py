@@ -18,6 +18,7 @@ from headrace.recognitions import layout, photos
 from headrace.recognitions.database import Database, RowsRefused, Unavailable
 from headrace.recognitions.errors import INTERRUPTED, Code, Refused, Reject, Stop
 from headrace.recognitions.layout import Folder, Recognition
+from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import Role
 from headrace.recognitions.storing import Storing
 from headrace.recognitions.transaction import STORE_FAILURES, Swept, Transactions
@@ -74,6 +75,18 @@ class Stored:
     key: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The photos, by their keys, that a recognition lacks in the store; `name` is its folder's."""
+
+    name: str
+    photos: dict[str, Photo]
+
+    def has(self, path: str) -> bool:
+        """Whether one of the photos is that file."""
+        return any(photo.name == path for photo in self.photos.values())
 
 
 Known = dict[int, dict[Role, Stored]]
@@ -170,33 +183,37 @@ class Loading:
 
     def _look_after(self, folders: list[Folder], known: Known) -> None:
         """Those that are there stay as they are; photos that are missing are stored again."""
-        work = [(folder, known[folder.recognition_id]) for folder in folders]
-        for done in self._storing.each(self._looked_after, work):
-            if isinstance(done, Reject):
-                self._reject(done)
-            else:
-                self._note(done)
+        lost = self._storing.each(lambda one: self._lost(known[one.recognition_id]), folders)
+        hurt = [(folder, of) for folder, of in zip(folders, lost, strict=True) if of]
+        self._note(Outcome.SKIPPED, len(folders) - len(hurt))
+        read = list(self._readers.map(_remedy, hurt))
+        for one in read:
+            if isinstance(one, Reject):
+                self._reject(one)
+        self._mend([one for one in read if isinstance(one, Remedy)])
 
-    def _looked_after(self, work: tuple[Folder, dict[Role, Stored]]) -> Outcome | Reject:
-        folder, stored = work
-        missing = {
+    def _lost(self, stored: dict[Role, Stored]) -> dict[Role, Stored]:
+        """Those that the store does not have as they were."""
+        return {
             role: one for role, one in stored.items() if self._storing.size(one.key) != one.size
         }
-        if not missing:
-            return Outcome.SKIPPED
-        try:
-            self._mend(layout.photo_files(folder), missing)
-        except Refused as refused:
-            return refused.reject
-        return Outcome.MENDED
 
-    def _mend(self, found: dict[Role, layout.File], missing: dict[Role, Stored]) -> None:
-        for role, stored in missing.items():
-            photo = photos.look_at(found[role].path, found[role].name)
-            if photo.sha256 != stored.sha256:
-                text = "its stored photo is missing, and the file is another one by now"
-                raise Refused(photo.name, "", Code.PHOTO_CHANGED, text)
-            self._storing.put(stored.key, photo)
+    def _mend(self, found: list[Remedy]) -> None:
+        if not found:
+            return
+        photos = {key: photo for one in found for key, photo in one.photos.items()}
+        try:
+            unnamed = self._transactions.mend(photos)
+        except Refused as refused:
+            self._reject(refused.reject)
+            self._mend([one for one in found if not one.has(refused.reject.path)])
+            return
+        for one in found:
+            if unnamed.isdisjoint(one.photos):
+                self._note(Outcome.MENDED)
+            else:
+                text = "its row went or changed while its photo was stored again"
+                self._reject(Reject(one.name, "", Code.ROW_CHANGED, text))
 
     def _bring(self, folders: list[Folder]) -> None:
         read = list(self._readers.map(_read, folders))
@@ -256,6 +273,25 @@ def _read(folder: Folder) -> Recognition | Reject:
         return layout.read(folder)
     except Refused as refused:
         return refused.reject
+
+
+def _remedy(hurt: tuple[Folder, dict[Role, Stored]]) -> Remedy | Reject:
+    folder, lost = hurt
+    try:
+        files = layout.photo_files(folder)
+        found = [(one, files[role]) for role, one in lost.items()]
+        return Remedy(folder.name, {stored.key: _same(stored, file) for stored, file in found})
+    except Refused as refused:
+        return refused.reject
+
+
+def _same(stored: Stored, file: layout.File) -> Photo:
+    """The photo that was stored. Raises Refused if the file is another one."""
+    photo = photos.look_at(file.path, file.name)
+    if photo.sha256 != stored.sha256:
+        text = "its stored photo is missing, and the file is another one by now"
+        raise Refused(photo.name, "", Code.PHOTO_CHANGED, text)
+    return photo
 
 
 def interrupted() -> Stop:

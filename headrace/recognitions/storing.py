@@ -14,7 +14,7 @@ import stamina
 from headrace.recognitions import photos
 from headrace.recognitions.measures import Measures
 from headrace.recognitions.photos import Photo
-from headrace.storage.base import Measured, ObjectStore, StoreUnavailable
+from headrace.storage.base import Leaving, Measured, ObjectStore, StoreUnavailable
 
 FOLDER = "recognitions"
 FIRST_WAIT, LONGEST_WAIT, JITTER = 0.2, 10.0, 0.2  # seconds
@@ -88,8 +88,15 @@ class Storing:
         return self.patiently(lambda: self.store.size(key))
 
     def delete(self, key: str) -> None:
-        """Remove an object."""
+        """Remove an object, and what writers of it have left."""
+        self.delete_left(key)
         self.patiently(lambda: self.store.delete(key))
+
+    def delete_left(self, key: str) -> None:
+        """Remove what writers of an object have left that died."""
+        store = self.store
+        if isinstance(store, Leaving):
+            store.delete_left(key)
 
     def close(self) -> None:
         """End the threads."""

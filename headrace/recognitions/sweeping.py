@@ -110,4 +110,5 @@ class Sweeper:
         listed = self._database.listed(keys)
         named = {key for (key,) in session.rows(statement, listed=listed, grace=self._grace)}
         self._storing.each(self._storing.delete, keys - named)
+        self._storing.each(self._storing.delete_left, named)
         return len(keys - named)

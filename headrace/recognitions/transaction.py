@@ -7,7 +7,7 @@ intent names it. A kill leaves intents, which `sweeping` finds after a grace; an
 swept meanwhile fails the commit, so that no row ever names an object that is gone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -16,6 +16,7 @@ from headrace.recognitions import transforms
 from headrace.recognitions.database import Database, Session, Unavailable, check_tenant
 from headrace.recognitions.layout import Document, Recognition
 from headrace.recognitions.measures import Measures
+from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import (
     CORRECT_DISHES,
     DISH_CATALOG,
@@ -41,6 +42,13 @@ WHERE tenant_id = :tenant AND attempt_id = :attempt AND state = 'put'"""
 _REPLACED = """
 SELECT DISTINCT object_key FROM {{recognition_photos}}
 WHERE tenant_id = :tenant AND recognition_id {among}"""
+_SWEPT = "the grace of the sweeper is shorter than this transaction took"
+_STILL_NAMED = """
+SELECT DISTINCT object_key FROM {{recognition_photos}}
+WHERE tenant_id = :tenant AND object_key {among}"""
+_TAKEN_BACK_OF = """
+DELETE FROM {{recognition_intents}}
+WHERE tenant_id = :tenant AND attempt_id = :attempt AND object_key {among} AND state = 'put'"""
 STORE_FAILURES = (StoreUnavailable, StoreRefused, StoreFull, OSError)
 
 
@@ -87,9 +95,43 @@ class Transactions:
             self._storing.put_all(photos.items())
             self._commit(attempt, recognitions, photos.keys())
         except BaseException:
-            with suppress(Unavailable, *STORE_FAILURES):  # a later sweep does it
-                self._sweeper.undo(attempt, photos)
+            self._undo(attempt, photos)
             raise
+
+    def mend(self, photos: Mapping[str, Photo]) -> Set[str]:
+        """Store photos, by key, that rows name already. The keys that no row names any more, since
+        another command has changed it meanwhile: those objects go again.
+
+        Raises Unavailable, Swept, Refused or what the store raised.
+        """
+        attempt = uuid4()
+        self._announce(attempt, photos)
+        try:
+            self._storing.put_all(photos.items())
+            unnamed = photos.keys() - self._settle_named(attempt, photos)
+        except BaseException:
+            self._undo(attempt, photos)
+            raise
+        if unnamed:
+            self._undo(attempt, unnamed)
+        return unnamed
+
+    def _settle_named(self, attempt: UUID, keys: Iterable[str]) -> Set[str]:
+        """Take the intents back of what rows name by now."""
+        with self._database.transaction(self._batch.tenant) as session:
+            check_tenant(session, self._database, self._batch.tenant)
+            statement = _STILL_NAMED.format(among=self._database.among)
+            found = session.rows(statement, listed=self._database.listed(keys))
+            named = {key for (key,) in found}
+            statement = _TAKEN_BACK_OF.format(among=self._database.among)
+            listed = self._database.listed(named)
+            if session.run(statement, attempt=attempt, listed=listed) != len(named):
+                raise Swept(_SWEPT)
+        return named
+
+    def _undo(self, attempt: UUID, keys: Iterable[str]) -> None:
+        with suppress(Unavailable, *STORE_FAILURES):  # a later sweep does it
+            self._sweeper.undo(attempt, keys)
 
     def _announce(self, attempt: UUID, keys: Iterable[str]) -> None:
         """Intents, before anything is stored."""
@@ -108,7 +150,7 @@ class Transactions:
             released = self._replaced(session, ids) - kept
             transforms.run(session, self._database, ids)
             if session.run(_TAKEN_BACK, attempt=attempt) != len(kept):
-                raise Swept("the grace of the sweeper is shorter than this transaction took")
+                raise Swept(_SWEPT)
             intents = self._intents(attempt, released, Intent.RELEASE)
             session.fill(INTENTS, _INTENT_COLUMNS, intents)
         self._measures.count("recognitions_processed", len(ids))
