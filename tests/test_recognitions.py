@@ -285,6 +285,7 @@ def _bomb() -> bytes:
     )
 
 
+DISH = '{"Name": "soup", "ExternalId": "00000001"}'
 FAULTS = [
     (_photo(b"GIF89a not at all"), "not_a_photo", ""),
     (_photo(b""), "not_a_photo", ""),
@@ -305,6 +306,21 @@ FAULTS = [
     ),
     (_check('[{"x":' * 5000), "bad_json", ""),
     (_check("[{"), "bad_json", ""),
+    (_check(f'[{{"Count": 1, "Dishes": [{DISH}], "Count": 2}}]'), "key_repeated", "$[0].Count"),
+    (_check(f'[{{"Count": {"9" * 5000}, "Dishes": [{DISH}]}}]'), "bad_json", "$[0].Count"),
+    (
+        _menu_bytes(
+            b'[{"Name": "a", "ExternalId": "1"}, {"Name": "{", "ExternalId": 2, "\\u004eame": "c"}]'
+        ),
+        "key_repeated",
+        "$[1].Name",
+    ),
+    (
+        _menu_bytes(b'[{"\\u0446": {"\\u0446": 1}, "Name": "a\\"}", "External\\u0049d": "1"}]'),
+        "bad_json",
+        "$[0].ExternalId",
+    ),
+    (_menu_bytes(b'[{"Name": "a", "ExternalId": %d}]' % 2**63), "bad_json", "$[0].ExternalId"),
     (_menu_bytes(b"\xff\xfe["), "bad_json", "byte 0"),
     (_menu_bytes(b'[{"Name": "\\ud800", "ExternalId": "1"}]'), "bad_json", ""),
     (_lose("menu"), "file_missing", ""),
@@ -425,6 +441,30 @@ def test_each_box_that_is_wrong_is_a_reject_and_the_others_land(world, dataset):
     ) == [("main", "dish", 2, "dish_2", *sound), ("main", "plate", 0, "plate_0", *sound)]
 
 
+def test_an_entry_whose_keys_are_no_good_is_a_reject_and_the_others_land(world, dataset):
+    """Also numbers of any length are no more than wrong."""
+    world.load(dataset)
+    good, twice, escaped, long = (photo_path(FIRST_ID + number, "Main") for number in range(4))
+    box = '{"label": "\\u0441", "bbox_2d": [0, 0, 10, 10]}'
+    entries = {
+        good: f'{{"\\u0446": 1, "dishes": {{"qwen_detections": [{box}]}}}}',
+        twice: '{"plates": {"qwen_detections": [{"label": 1, "label": "a", "bbox_2d": []}]}}',
+        escaped: f'{{"dishe\\u0073": {{"qwen_detections": [{box}]}}}}',
+        long: f'{{"plates": {{"qwen_detections": [{box.replace("10]", "9" * 5000 + "]")}]}}}}',
+    }
+    listed = ", ".join(f'"{path}": {text}' for path, text in entries.items())
+    dataset.annotations.write_text(f"{{{listed}}}")
+    told = world.tell("load-qwen", "--file", dataset.annotations)
+    assert (outcomes(told), told["exit_code"]) == ({"loaded": 2, "rejected": 2}, 1)
+    assert told["detections"] == {"loaded": 1, "skipped": 0, "rejected": 1}
+    assert [(one["path"], one["place"], one["code"]) for one in told["rejects"]] == [
+        (twice, "$.plates.qwen_detections[0].label", "key_repeated"),
+        (escaped, "$.dishes", "bad_json"),
+        (long, "$.plates.qwen_detections[0].bbox_2d[3]", "bad_json"),
+    ]
+    assert world.ask("SELECT label FROM {recognition_detections}") == [("с",)]
+
+
 BAD = (0, 1, 3, 4)  # places of the wrong boxes
 
 
@@ -432,7 +472,7 @@ BAD = (0, 1, 3, 4)  # places of the wrong boxes
     ("text", "message"),
     [
         ("[]", "Expected `object`, got `array`"),
-        ('{"a": {}, "a": {}}', "the key comes twice"),
+        ('{"a": {}, "a": {}}', "'a': the key comes twice (key_repeated"),
         ('{"a": ', "line 1, column 7"),
         ("", "line 1, column 1"),
     ],

@@ -13,6 +13,7 @@ class Code(StrEnum):
     FILE_AMBIGUOUS = "file_ambiguous", "leave one of the files that the message names"
     FILE_UNREADABLE = "file_unreadable", "let the loader read it: rights, disk, size"
     BAD_JSON = "bad_json", "mend the document at the place that the message names"
+    KEY_REPEATED = "key_repeated", "leave one of the two keys at that place"
     REPEATED = "repeated", "leave one of the two; the first was loaded"
     ID_DIFFERS = "id_differs", "a file of another recognition is in this folder: move it"
     DATES_DIFFER = "dates_differ", "names of one recognition say one day"
