@@ -384,6 +384,18 @@ BARE = {
 }
 
 
+def test_a_link_stops_nothing_and_takes_nothing_in(embedded, tmp_path):
+    """One to itself, one to what is above the dataset, and one to what was found already."""
+    dataset, outside = make(tmp_path / "dataset", 2), make(tmp_path / "outside", 3)
+    (dataset.path / "loop").symlink_to("loop")
+    (dataset.path / "RRS" / "up").symlink_to("../..")
+    (dataset.path / "out").symlink_to(outside.path)
+    (dataset.path / "again").symlink_to(dataset.path / "RRS")
+    (dataset.path / "again" / "recognition_7").symlink_to(outside.folder(FIRST_ID))
+    told = embedded.load(dataset)
+    assert (outcomes(told), told["exit_code"]) == ({"loaded": 2}, 0)
+
+
 def test_a_recognition_that_is_found_twice_is_loaded_once(embedded, dataset):
     shutil.copytree(dataset.path / "RRS" / "export_1", dataset.path / "RRS" / "export_2")
     told = embedded.load(dataset)

@@ -123,7 +123,9 @@ def folders(dataset: Path) -> Iterator[Folder]:
 
 
 def _folders(dataset: Path, place: Path, depth: int) -> Iterator[Folder]:
-    below = sorted(entry.path for entry in os.scandir(place) if entry.is_dir())
+    # A link leads to what is found by itself, to where it came from, or out of the dataset.
+    with os.scandir(place) as entries:
+        below = sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
     for path in map(Path, below):
         if named := _FOLDER.fullmatch(path.name):
             yield Folder(int(named[1]), path, shown(path.relative_to(dataset)))
