@@ -1,5 +1,6 @@
 """What fails is undone, tried again where that helps, and never takes a photo that a row names."""
 
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from headrace.recognitions.database import Unavailable
 from headrace.recognitions.sqlite import SQLite
 from headrace.recognitions.sweeping import Sweeper
 from headrace.recognitions.transaction import Swept
+from headrace.storage import local
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
 from tests import recognition_sets, recognitions, stores, supabase_storage
@@ -99,6 +101,21 @@ def test_a_database_that_goes_in_the_middle_leaves_an_account(embedded, dataset,
     assert done.exit_code == 3
     assert "goes on where this one stopped" in done.stderr
     assert [word for word in ("100%", "completed") if word in done.stderr] == []
+
+
+def test_a_disk_that_is_full_is_told_with_its_place(embedded, dataset, monkeypatch):
+    def written(file, blocks):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with parts_of(embedded) as parts:
+        assembly.check(parts)
+    monkeypatch.setattr(local, "_written", written)
+    told = embedded.load(dataset)
+    assert (outcomes(told), told["exit_code"]) == ({"unprocessed": 4}, 3)
+    assert told["error"]["code"] == "storage_full"
+    place = embedded.home / "objects"
+    assert f"no room is left on the disk of {place}: make room" in told["error"]["message"]
+    assert (embedded.counts(), embedded.objects()) == ({}, {})
 
 
 def test_a_load_that_cannot_settle_at_its_end_says_so_and_what_it_has_done(

@@ -22,6 +22,7 @@ from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import Role
 from headrace.recognitions.storing import Storing
 from headrace.recognitions.transaction import STORE_FAILURES, Swept, Transactions
+from headrace.storage.base import StoreFull
 
 AT_ONCE = 2  # groups: one is stored while another is committed
 READERS = 4  # threads that read and check; of sixteen most waited for the interpreter's lock
@@ -310,6 +311,9 @@ def stop_of(error: Exception) -> Stop:
             return Stop("swept", f"{error}: raise HEADRACE_RECOGNITIONS_GRACE_SECONDS{_AGAIN}", 3)
         case RowsRefused():
             return Stop("database_refused", f"the database refused a statement: {error}", 3)
+        case StoreFull():
+            text = f"{error}: make room, or let HEADRACE_HOME be where there is some{_AGAIN}"
+            return Stop("storage_full", text, 3)
     if isinstance(error, STORE_FAILURES):
         return Stop("storage_unavailable", f"the object store failed: {error}{_AGAIN}", 3)
     raise error

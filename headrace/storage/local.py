@@ -39,7 +39,7 @@ class LocalStore:
                 part.rename(place)  # while it is locked
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreFull from error
+                raise StoreFull(f"no room is left on the disk of {self._root}") from error
             raise
         finally:
             part.unlink(missing_ok=True)
