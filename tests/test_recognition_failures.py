@@ -148,6 +148,13 @@ def test_photos_of_a_transaction_that_fails_are_removed(world, dataset):
         (f"RRS/export_1/recognition_{number}", "row_refused") for number in (FIRST_ID, FIRST_ID + 2)
     }
     assert "not that one" not in json.dumps(told)  # a database's own words are its own
+    counts = {name: one["total"] for name, one in told["metrics"]["throughput"].items()}
+    stored = [world.home / "objects" / key for key in world.objects()]
+    assert counts == {
+        "recognitions_processed": 2,
+        "images_processed": 4,  # and not those that were stored in vain
+        "bytes_uploaded": sum(path.stat().st_size for path in stored),
+    }
     assert len(world.objects()) == 4
     assert "recognition_intents" not in world.counts()
 

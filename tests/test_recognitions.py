@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from headrace import databases
-from headrace.recognitions import database, layout, photos, transforms
+from headrace.recognitions import database, layout, measures, photos, transforms
 from tests import documents, recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
 from tests.recognitions import SHAPES, SPELLINGS, outcomes
@@ -151,6 +151,24 @@ def test_a_reset_leaves_another_batch_and_the_photos_that_it_has_too(world, tmp_
     told = world.tell("reset", "--batch-id", "first", "--confirm")
     assert (told["rows"]["recognitions"], told["objects"]) == (3, 5)
     assert world.state() == alone
+
+
+def test_a_reset_tells_what_it_asked_about_and_what_has_gone(world, dataset):
+    """Also what goes with a row that it belongs to, whichever batch brought that."""
+    world.load(dataset, "--batch-id", "trays")
+    world.tell("load-qwen", "--file", dataset.annotations, "--batch-id", "model")
+    before = world.counts()
+    done = world.invoke("reset", "--batch-id", "trays", "--confirm", "--json")
+    listed = ", ".join(
+        f"{table} {rows:,}" for table, rows in json.loads(done.stdout)["rows"].items()
+    )
+    assert [
+        line.partition("): ")[2] for line in done.stderr.splitlines() if "Deleting" in line
+    ] == [listed]
+    assert f"Batch trays deleted: {listed}; objects 10" in done.stderr
+    gone = {table: rows for table, rows in before.items() if table != "raw_qwen_annotations"}
+    assert json.loads(done.stdout)["rows"] == gone
+    assert world.counts().keys() == {"raw_qwen_annotations"}
 
 
 def test_a_batch_is_not_deleted_without_a_yes(embedded, dataset):
@@ -615,6 +633,14 @@ def test_a_dataset_is_looked_for_where_the_page_says(tmp_path):
 
 
 WHERE = "Where a dataset is looked for"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.0, "0.0s"), (59.94, "59.9s"), (59.97, "1m 0s"), (119.7, "2m 0s"), (512.0, "8m 32s")],
+)
+def test_a_span_is_told_in_minutes_and_seconds(seconds, told):
+    assert measures.span(seconds) == told
 
 
 def test_a_file_takes_no_more_memory_than_it_has_bytes(tmp_path):

@@ -52,8 +52,6 @@ class Storing:
         data = photos.bytes_of(photo)
         with self._measures.timed("storage_upload"):
             self.patiently(lambda: self.store.put(key, [data]))
-        self._measures.count("images_processed")
-        self._measures.count("bytes_uploaded", len(data))
 
     def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Do it with every item, by the threads. Raises what the first failure raised."""

@@ -7,7 +7,7 @@ intent names it. A kill leaves intents, which `sweeping` finds after a grace; an
 swept meanwhile fails the commit, so that no row ever names an object that is gone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -97,6 +97,13 @@ class Transactions:
         except BaseException:
             self._undo(attempt, photos)
             raise
+        self._measures.count("recognitions_processed", len(recognitions))
+        self._count(photos.values())
+
+    def _count(self, photos: Collection[Photo]) -> None:
+        """What is there for good; what was stored in vain is not."""
+        self._measures.count("images_processed", len(photos))
+        self._measures.count("bytes_uploaded", sum(photo.size for photo in photos))
 
     def mend(self, photos: Mapping[str, Photo]) -> Set[str]:
         """Store photos, by key, that rows name already. The keys that no row names any more, since
@@ -114,6 +121,7 @@ class Transactions:
             raise
         if unnamed:
             self._undo(attempt, unnamed)
+        self._count([photos[key] for key in photos.keys() - unnamed])
         return unnamed
 
     def _settle_named(self, attempt: UUID, keys: Iterable[str]) -> Set[str]:
@@ -153,7 +161,6 @@ class Transactions:
                 raise Swept(_SWEPT)
             intents = self._intents(attempt, released, Intent.RELEASE)
             session.fill(INTENTS, _INTENT_COLUMNS, intents)
-        self._measures.count("recognitions_processed", len(ids))
 
     def _replaced(self, session: Session, ids: list[int]) -> set[str]:
         listed = self._database.listed(ids)
