@@ -22,7 +22,7 @@ from headrace.recognitions.transaction import Swept
 from headrace.storage import local
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
-from tests import recognition_sets, recognitions, stores, supabase_storage
+from tests import recognition_sets, recognitions, servers, stores, supabase_storage
 from tests.recognition_sets import FIRST_ID, make
 from tests.recognitions import DEFAULT_TENANT, SPELLINGS, World, outcomes
 from tests.service import ROOT
@@ -360,6 +360,37 @@ def test_what_was_stored_before_the_store_went_is_removed(world, dataset):
     assert (world.counts(), world.objects()) == ({}, {})
 
 
+def wrong_ones(status: dict) -> dict[str, str]:
+    """What `status` finds wrong; each has its remedy."""
+    wrong = [one for one in status["checks"] if not one["is_fine"]]
+    assert all(one["remedy"] for one in wrong)
+    return {one["name"]: one["text"] for one in wrong}
+
+
+def test_status_says_what_to_do_with_a_database_that_is_empty(tmp_path, postgresql_server):
+    with servers.new_database(postgresql_server) as url:
+        (tmp_path / "empty.sqlite3").touch()
+        for one in (url, f"sqlite:///{tmp_path / 'empty.sqlite3'}"):
+            told = World(tmp_path, "sqlite", one, {}).tell("status")
+            assert (wrong_ones(told).keys(), told["exit_code"]) == ({"schema", "migrations"}, 1)
+
+
+def test_status_looks_at_the_store_also_where_the_database_is_away(tmp_path):
+    away = f"postgresql://nobody@127.0.0.1:{stores.free_port()}/none"
+    told = World(tmp_path, "sqlite", away, {}).tell("status")
+    assert (told["error"]["code"], told["exit_code"]) == ("database_unavailable", 3)
+    assert [(one["name"], one["is_fine"]) for one in told["checks"]] == [
+        *(("database", False), ("storage", True), ("bucket", True))
+    ]
+    project = {
+        "NEXT_PUBLIC_SUPABASE_URL": f"http://127.0.0.1:{stores.free_port()}",
+        "SUPABASE_SERVICE_ROLE_KEY": "x",
+        "HEADRACE_RECOGNITIONS_ATTEMPTS": "1",
+    }
+    told = World(tmp_path, "sqlite", away, project).tell("status")
+    assert (wrong_ones(told).keys(), told["exit_code"]) == ({"database", "storage"}, 3)
+
+
 def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_server):
     """Photos of one would look like orphans to the other."""
     with (
@@ -370,6 +401,9 @@ def test_two_databases_do_not_share_a_folder(tmp_path, dataset, postgresql_serve
         before = mine.state()
         told = theirs.load(dataset)
         assert (told["error"]["code"], told["exit_code"]) == ("store_of_another", 2)
+        told = theirs.tell("status")
+        assert (wrong_ones(told), told["exit_code"]) == ({"bucket": "store_of_another"}, 1)
+        assert wrong_ones(mine.tell("status")) == {}
         told = theirs.load(dataset, HEADRACE_RECOGNITIONS_FOLDER="theirs")
         assert outcomes(told) == {"loaded": 4}
         assert mine.state() == before

@@ -41,9 +41,7 @@ def assembled(settings: Settings) -> Iterator[Parts]:
     except Unavailable as error:
         raise Stop("database_unavailable", str(error), CANNOT_CONNECT) from error
     measures = Measures()
-    storing = Storing(
-        store_of(settings.place), settings.threads, settings.attempts, settings.factor, measures
-    )
+    storing = storing_of(settings, measures)
     try:
         sweeper = Sweeper(opened, storing, settings.tenant, settings.folder, settings.grace)
         yield Parts(settings, opened, storing, sweeper, measures)
@@ -61,6 +59,12 @@ def check(parts: Parts) -> None:
         )
         raise Stop("schema_missing", text, USAGE)
     ownership.claim(parts.database, parts.storing, parts.settings.tenant, parts.settings.folder)
+
+
+def storing_of(settings: Settings, measures: Measures) -> Storing:
+    """The store of photos, with its threads; who asks for it closes it. Raises Stop."""
+    store = store_of(settings.place)
+    return Storing(store, settings.threads, settings.attempts, settings.factor, measures)
 
 
 def store_of(place: Place) -> Store:

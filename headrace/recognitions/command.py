@@ -207,20 +207,19 @@ def status(
     """
     with _told(verbose, as_json):
         chosen = _settings(production, tenant)
-        with assembly.assembled(chosen) as parts:
-            found = list(statuses.findings(parts))
-            is_fine = all(one.is_fine for one in found)
-            has_tables = not parts.database.missing_tables()
-            counts = statuses.counts(parts) if has_tables else {}
-        for one in found:
+        found = statuses.report(chosen)
+        for one in found.checks:
             mark = "OK" if one.is_fine else f"WRONG, {one.remedy}"
             print(f"{one.name}: {one.text}: {mark}", file=sys.stderr)
-        for table, rows in counts.items():
+        for table, rows in found.rows.items():
             print(f"  {table}: {rows:,}", file=sys.stderr)
         if as_json:
-            checks = [{**asdict(one), "is_fine": one.is_fine} for one in found]
-            _write({"is_fine": is_fine, "checks": checks, "rows": counts})
-        raise typer.Exit(ALL if is_fine else NOT_ALL)
+            checks = [{**asdict(one), "is_fine": one.is_fine} for one in found.checks]
+            told = {"is_fine": found.is_fine, "checks": checks, "rows": found.rows}
+            _write({**told, "error": _error(found.stopped)})
+        if found.stopped is not None:
+            raise typer.Exit(found.stopped.exit_code)
+        raise typer.Exit(ALL if found.is_fine else NOT_ALL)
 
 
 @app.command()
@@ -294,8 +293,12 @@ def _told(verbose: bool, as_json: bool) -> Iterator[None]:
 
 def _tell_stop(stop: Stop, as_json: bool) -> None:
     if as_json:
-        _write({"error": {"code": stop.code, "message": str(stop)}})
+        _write({"error": _error(stop)})
     log.error("%s (%s)", stop, stop.code)
+
+
+def _error(stop: Stop | None) -> dict[str, str] | None:
+    return {"code": stop.code, "message": str(stop)} if stop is not None else None
 
 
 def _settings(production: bool, tenant: str | None) -> Settings:
@@ -342,8 +345,7 @@ def _show(
                 "outcomes": {one.value: account.outcomes[one] for one in Outcome},
                 "rejects": [asdict(one) for one in account.rejects],
                 "remarks": [asdict(one) for one in account.remarks],
-                "error": account.stopped
-                and {"code": account.stopped.code, "message": str(account.stopped)},
+                "error": _error(account.stopped),
                 **more,
                 "metrics": measures.told(),
             }
