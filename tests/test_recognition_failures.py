@@ -330,7 +330,7 @@ def test_a_batch_that_is_reset_while_it_is_mended_leaves_no_photo(world, dataset
         return put(store, key, blocks)
 
     monkeypatch.setattr(LocalStore, "put", reset_first)
-    told = world.load(dataset, HEADRACE_RECOGNITIONS_THREADS="1")
+    told = world.load(dataset, "--batch-id", "mends", HEADRACE_RECOGNITIONS_THREADS="1")
     assert outcomes(told) == {"rejected": 4}
     assert {one["code"] for one in told["rejects"]} == {"row_changed"}
     assert seen == [8]  # so a kill is swept up after

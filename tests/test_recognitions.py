@@ -16,7 +16,16 @@ from uuid import uuid4
 import pytest
 
 from headrace import databases
-from headrace.recognitions import database, layout, measures, photos, transforms
+from headrace.recognitions import (
+    assembly,
+    batches,
+    database,
+    layout,
+    measures,
+    photos,
+    settings,
+    transforms,
+)
 from tests import documents, recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
 from tests.recognitions import SHAPES, SPELLINGS, outcomes
@@ -214,6 +223,17 @@ def test_what_is_loaded_twice_at_once_is_there_once(world, dataset):
     assert world.counts()["recognitions"] == 5
     assert outcomes(world.load(dataset)) == {"skipped": 5}
     assert world.state() == both
+
+
+def test_loads_of_the_same_second_have_names_of_their_own(world, dataset, monkeypatch):
+    """Whether one is at work, or has ended."""
+    monkeypatch.setattr(batches, "_of_now", lambda: "batch_20251118_120000")
+    assert world.load(dataset, "--limit", 1)["batch_id"] == "batch_20251118_120000"
+    found = settings.read(world.environment, world.home, production=False)
+    with assembly.assembled(found) as parts, batches.named(parts, None) as name:
+        assert name == "batch_20251118_120000_2"
+        assert world.load(dataset)["batch_id"] == "batch_20251118_120000_3"
+    assert "recognition_intents" not in world.counts()
 
 
 def test_a_limit_takes_the_first_so_many(embedded, dataset):

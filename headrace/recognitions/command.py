@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ import typer
 from headrace.recognitions import (
     annotations,
     assembly,
+    batches,
     layout,
     loading,
     progress,
@@ -86,26 +86,27 @@ def load(
     """
     with _told(verbose, as_json):
         chosen = _settings(production, tenant)
-        name = _batch_id(batch_id)
+        _check_batch_id(batch_id)
         dataset = layout.find(source or chosen.source, Path.cwd())
         _tell_beginning(f"Loading dataset from {dataset.resolve()}", chosen)
         found = list(layout.folders(dataset))[:limit]
         if not found:
             text = f"no folder below {dataset} is called recognition_100024, or 100024"
             raise Stop("source_empty", text, USAGE)
-        with assembly.assembled(chosen) as parts, progress.shown(len(found)) as shown:
+        with assembly.assembled(chosen) as parts:
             assembly.check(parts)
             parts.sweeper.tidy()
-            work = Loading(
-                parts.database,
-                parts.storing,
-                parts.transactions(name),
-                chosen.tenant,
-                shown,
-                group_size=chosen.group_size,
-                force=force,
-            )
-            account = work.run(found)
+            with batches.named(parts, batch_id) as name, progress.shown(len(found)) as shown:
+                work = Loading(
+                    parts.database,
+                    parts.storing,
+                    parts.transactions(name),
+                    chosen.tenant,
+                    shown,
+                    group_size=chosen.group_size,
+                    force=force,
+                )
+                account = work.run(found)
             _settle(parts, account)
         _show(account, name, chosen, parts.measures, verbose, as_json)
         raise typer.Exit(_exit_code(account))
@@ -130,14 +131,15 @@ def load_qwen(
     """
     with _told(verbose, as_json):
         chosen = _settings(production, tenant)
-        name = _batch_id(batch_id)
+        _check_batch_id(batch_id)
         found = annotations.find(file, chosen.source, Path.cwd())
         _tell_beginning(f"Loading annotations from {found.resolve()}", chosen)
         entries = list(annotations.read(found))
-        with assembly.assembled(chosen) as parts, progress.shown(len(entries)) as shown:
+        with assembly.assembled(chosen) as parts:
             assembly.check(parts)
-            work = Annotating(parts.database, chosen.tenant, name, shown, parts.measures)
-            account = work.run(entries)
+            with batches.named(parts, batch_id) as name, progress.shown(len(entries)) as shown:
+                work = Annotating(parts.database, chosen.tenant, name, shown, parts.measures)
+                account = work.run(entries)
         more = {"detections": {one: work.detections[one] for one in DETECTIONS}}
         counts = ", ".join(f"{one} {work.detections[one]:,}" for one in DETECTIONS)
         log.info("Detections: %s", counts)
@@ -306,13 +308,10 @@ def _settings(production: bool, tenant: str | None) -> Settings:
     return replace(found, tenant=settings.tenant_of(tenant)) if tenant else found
 
 
-def _batch_id(given: str | None) -> str:
-    if given is None:
-        return f"batch_{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    if BATCH_ID.fullmatch(given) is None:
+def _check_batch_id(given: str | None) -> None:
+    if given is not None and BATCH_ID.fullmatch(given) is None:
         text = f"batch id {given!r}: expected 1 to 64 letters, digits, and _ . - between them"
         raise Stop("bad_batch_id", text, USAGE)
-    return given
 
 
 def _tell_beginning(first: str, chosen: Settings) -> None:
