@@ -15,10 +15,11 @@ import pytest
 
 from headrace import databases
 from headrace.recognitions import assembly, layout, photos, postgresql, progress, settings
+from headrace.recognitions.annotating import Annotating
 from headrace.recognitions.database import Unavailable
 from headrace.recognitions.sqlite import SQLite
 from headrace.recognitions.sweeping import Sweeper
-from headrace.recognitions.transaction import Swept
+from headrace.recognitions.transaction import Swept, Transactions
 from headrace.storage import local
 from headrace.storage.base import StoreUnavailable
 from headrace.storage.local import LocalStore
@@ -62,6 +63,61 @@ def test_a_store_that_fails_twice_is_tried_a_third_time(supabase, dataset):
     told = made.load(dataset)
     assert outcomes(told) == {"loaded": 4}
     assert len(made.objects()) == 8
+
+
+def test_a_store_that_fails_while_it_is_looked_through_is_tried_again(supabase, dataset):
+    made, double = supabase
+    made.load(dataset)
+    made.store.put(f"recognitions/{DEFAULT_TENANT}/ab/orphan", [b"left"])
+    double.patience, double.failing = 2, 2  # once it has said whose it is
+    told = made.tell("sweep", HEADRACE_RECOGNITIONS_GRACE_SECONDS="0")
+    assert (told["objects"], told["exit_code"]) == ({"settled": 0, "orphans": 1}, 0)
+
+
+def test_a_database_that_drops_its_connections_once_gets_all(
+    tmp_path, dataset, postgresql_server, monkeypatch
+):
+    """In the middle of a transaction, and of those that wait in the pool."""
+    put, dropped = LocalStore.put, []
+
+    def drop_first(store, key, blocks):
+        if not dropped and not key.endswith("/owner"):
+            dropped.extend(made.ask(DROPPED))
+        return put(store, key, blocks)
+
+    with recognitions.world(tmp_path, "supabase", postgresql_server) as made:
+        monkeypatch.setattr(LocalStore, "put", drop_first)
+        told = made.load(dataset, HEADRACE_RECOGNITIONS_THREADS="1")
+        assert outcomes(told) == {"loaded": 4}
+        assert (len(made.objects()), dropped[0]) == (8, (True,))
+        assert "recognition_intents" not in made.counts()
+
+
+DROPPED = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.mark.parametrize("command", ["load", "load-qwen"])
+def test_what_a_database_that_goes_twice_has_lost_is_brought_again(
+    embedded, dataset, monkeypatch, command
+):
+    kind, name = {"load": (Transactions, "_commit"), "load-qwen": (Annotating, "_bring")}[command]
+    more = ("--source", dataset.path) if command == "load" else ("--file", dataset.annotations)
+    work, left = getattr(kind, name), [Unavailable("away"), Unavailable("away")]
+
+    def twice_away(*given):
+        if left:
+            raise left.pop()
+        return work(*given)
+
+    if command == "load-qwen":
+        embedded.load(dataset)
+    monkeypatch.setattr(kind, name, twice_away)
+    told = embedded.tell(command, *more)
+    assert (outcomes(told).keys(), left, told["exit_code"]) == ({"loaded"}, [], 0)
+    assert (len(embedded.objects()), "recognition_intents" in embedded.counts()) == (8, False)
 
 
 def test_a_store_that_goes_on_failing_ends_the_load_and_the_next_one_brings_all(supabase, dataset):

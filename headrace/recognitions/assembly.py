@@ -9,6 +9,7 @@ from headrace.recognitions import database, ownership
 from headrace.recognitions.database import Database, Unavailable
 from headrace.recognitions.errors import CANNOT_CONNECT, USAGE, Stop
 from headrace.recognitions.measures import Measures
+from headrace.recognitions.patience import Patience
 from headrace.recognitions.settings import S3, Local, Place, Settings, Supabase
 from headrace.recognitions.storing import Store, Storing
 from headrace.recognitions.sweeping import Sweeper
@@ -64,7 +65,8 @@ def check(parts: Parts) -> None:
 def storing_of(settings: Settings, measures: Measures) -> Storing:
     """The store of photos, with its threads; who asks for it closes it. Raises Stop."""
     store = store_of(settings.place)
-    return Storing(store, settings.threads, settings.attempts, settings.factor, measures)
+    patience = Patience(settings.attempts, settings.factor)
+    return Storing(store, settings.threads, patience, measures)
 
 
 def store_of(place: Place) -> Store:

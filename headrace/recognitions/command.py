@@ -138,7 +138,14 @@ def load_qwen(
         with assembly.assembled(chosen) as parts:
             assembly.check(parts)
             with batches.named(parts, batch_id) as name, progress.shown(len(entries)) as shown:
-                work = Annotating(parts.database, chosen.tenant, name, shown, parts.measures)
+                work = Annotating(
+                    parts.database,
+                    chosen.tenant,
+                    name,
+                    shown,
+                    parts.measures,
+                    parts.storing.patience,
+                )
                 account = work.run(entries)
         more = {"detections": {one: work.detections[one] for one in DETECTIONS}}
         counts = ", ".join(f"{one} {work.detections[one]:,}" for one in DETECTIONS)

@@ -164,13 +164,16 @@ class Loading:
         if self._halted.is_set():
             return
         try:
-            known = {} if self._force else self._known(group)
+            known = {} if self._force else self._patiently_known(group)
             self._look_after([one for one in group if one.recognition_id in known], known)
             self._bring([one for one in group if one.recognition_id not in known])
         except Exception as error:
             self._halted.set()
             with self._lock:
                 self.account.stopped = self.account.stopped or stop_of(error)
+
+    def _patiently_known(self, group: list[Folder]) -> Known:
+        return self._storing.patience.through(Unavailable, lambda: self._known(group))
 
     def _known(self, group: list[Folder]) -> Known:
         listed = self._database.listed([one.recognition_id for one in group])

@@ -63,6 +63,7 @@ class PostgreSQL:
             max_size=connections,
             timeout=CONNECT_SECONDS,
             configure=self._prepare,
+            check=ConnectionPool.check_connection,  # where one has dropped, others have too
             open=True,
         )
 

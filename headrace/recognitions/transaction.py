@@ -83,7 +83,12 @@ class Transactions:
         self._measures = measures
 
     def load(self, recognitions: Sequence[Recognition]) -> None:
-        """Bring these, whole. Raises Unavailable, Swept, Refused or what the store raised."""
+        """Bring these, whole; tried again while the database is away, since done twice it changes
+        nothing. Raises Unavailable, Swept, Refused or what the store raised.
+        """
+        self._storing.patience.through(Unavailable, lambda: self._load(recognitions))
+
+    def _load(self, recognitions: Sequence[Recognition]) -> None:
         attempt = uuid4()
         photos = {
             self._key(photo.sha256): photo
@@ -109,8 +114,11 @@ class Transactions:
         """Store photos, by key, that rows name already. The keys that no row names any more, since
         another command has changed it meanwhile: those objects go again.
 
-        Raises Unavailable, Swept, Refused or what the store raised.
+        Tried again as `load` is. Raises Unavailable, Swept, Refused or what the store raised.
         """
+        return self._storing.patience.through(Unavailable, lambda: self._mend(photos))
+
+    def _mend(self, photos: Mapping[str, Photo]) -> Set[str]:
         attempt = uuid4()
         self._announce(attempt, photos)
         try:
