@@ -206,6 +206,27 @@ def test_a_forced_load_brings_what_has_changed_and_its_old_photo_goes(world, dat
     ) == [(0,)]
 
 
+def test_detections_of_a_photo_of_another_size_are_told_and_come_again(world, dataset):
+    first, second = (photo_path(FIRST_ID, role) for role in ("Main", "Qualifying"))
+    boxes = [0, 0, 10, 10], [0, 0, 320, 240], [0, 0, 999, 9]  # the last is refused
+    dataset.annotate({first: annotation(*boxes), second: annotation([0, 0, 10, 10])})
+    world.load(dataset)
+    world.tell("load-qwen", "--file", dataset.annotations)
+    dataset.photo(FIRST_ID, "Main").write_bytes(recognition_sets.jpeg("smaller", 160, 120))
+    told = world.load(dataset, "--force")
+    assert outcomes(told) == {"loaded": 5}
+    assert [(one["path"], one["code"], one["message"]) for one in told["remarks"]] == [
+        (f"RRS/export_1/recognition_{FIRST_ID}", "size_changed", GONE)
+    ]
+    assert world.counts()["recognition_detections"] == 1
+    told = world.tell("load-qwen", "--file", dataset.annotations)
+    assert told["detections"] == {"loaded": 1, "skipped": 1, "rejected": 2}
+    assert world.load(dataset, "--force")["remarks"] == []
+
+
+GONE = "2 detections were of a photo of another size"
+
+
 @in_every_shape
 def test_what_is_loaded_twice_at_once_is_there_once(world, dataset):
     """Two loaders of the same set, side by side: neither removes what the other has stored."""

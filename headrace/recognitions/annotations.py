@@ -157,6 +157,13 @@ def hold(annotation: Annotation, width: int, height: int) -> Held:
     return held
 
 
+def count_held(payload: str, refused_text: str) -> int:
+    """How many boxes of a stored annotation, which was held, were not refused."""
+    entry = _ENTRY.decode(payload)
+    boxes = sum(len(getattr(entry, part).qwen_detections) for part in _PARTS)
+    return boxes - len(json.loads(refused_text))
+
+
 def _check_box(path: str, place: str, raw: bytes, width: int, height: int) -> None:
     try:
         box = layout.decode(raw, path, _DETECTION).bbox_2d

@@ -21,6 +21,7 @@ class Code(StrEnum):
     NOT_A_PHOTO = "not_a_photo", "send JPEG, PNG or WebP"
     PHOTO_TRUNCATED = "photo_truncated", "copy the photo once more from where it is whole"
     PHOTO_TOO_LARGE = "photo_too_large", "make it smaller: fewer pixels, fewer bytes"
+    SIZE_CHANGED = "size_changed", "loaded without its detections: run load-qwen again"
     PHOTO_CHANGED = "photo_changed", "the file is not the one that was loaded: use --force"
     DISH_UNKNOWN = "dish_unknown", "add the dish to the menu, or take it from the check"
     ROW_REFUSED = "row_refused", "the database does not take it; please report what is special"

@@ -21,7 +21,7 @@ from headrace.recognitions.layout import Folder, Recognition
 from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import Role
 from headrace.recognitions.storing import Storing
-from headrace.recognitions.transaction import STORE_FAILURES, Swept, Transactions
+from headrace.recognitions.transaction import STORE_FAILURES, Brought, Swept, Transactions
 from headrace.storage.base import StoreFull
 
 AT_ONCE = 2  # groups: one is stored while another is committed
@@ -231,7 +231,7 @@ class Loading:
         if not recognitions:
             return
         try:
-            self._transactions.load(recognitions)
+            brought = self._transactions.load(recognitions)
         except Refused as refused:
             self._load_without(recognitions, refused.reject)
         except RowsRefused as refused:
@@ -243,9 +243,13 @@ class Loading:
                 (one,) = recognitions
                 self._reject(Reject(one.name, "", Code.ROW_REFUSED, str(refused)))
         else:
-            self._note(Outcome.LOADED, len(recognitions))
-            with self._lock:
-                self.account.remarks += [text for one in recognitions for text in one.remarks]
+            self._tell(brought)
+
+    def _tell(self, brought: Brought) -> None:
+        self._note(Outcome.LOADED, len(brought.recognitions))
+        with self._lock:
+            self.account.remarks += [one for of in brought.recognitions for one in of.remarks]
+            self.account.remarks += brought.remarks
 
     def _load_without(self, recognitions: list[Recognition], reject: Reject) -> None:
         """All but the one whose photo is not any more what was read."""

@@ -1,7 +1,8 @@
 """One batch is taken back: its rows, its photos, and nothing else.
 
 Detections go with their photo, also where another batch brought them: what that batch kept of them
-in the raw layer stays, and makes them anew when the recognition is loaded again.
+in the raw layer stays, and makes them anew when the recognition is loaded again with a photo of the
+same size.
 """
 
 from uuid import uuid4

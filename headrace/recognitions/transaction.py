@@ -7,13 +7,15 @@ intent names it. A kill leaves intents, which `sweeping` finds after a grace; an
 swept meanwhile fails the commit, so that no row ever names an object that is gone.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from headrace.recognitions import transforms
+from headrace.recognitions import annotations, transforms
 from headrace.recognitions.database import Database, Session, Unavailable, check_tenant
+from headrace.recognitions.errors import Code, Reject
 from headrace.recognitions.layout import Document, Recognition
 from headrace.recognitions.measures import Measures
 from headrace.recognitions.photos import Photo
@@ -49,6 +51,12 @@ WHERE tenant_id = :tenant AND object_key {among}"""
 _TAKEN_BACK_OF = """
 DELETE FROM {{recognition_intents}}
 WHERE tenant_id = :tenant AND attempt_id = :attempt AND object_key {among} AND state = 'put'"""
+#: What a model said of photos that have another size by now: no detections are made of that.
+_OUTSIZED = """
+SELECT a.recognition_id, a.payload, a.refused FROM {{raw_qwen_annotations}} a
+JOIN {{recognition_photos}} p USING (tenant_id, recognition_id, role)
+WHERE a.tenant_id = :tenant AND a.recognition_id {among}
+AND (a.width <> p.width OR a.height <> p.height)"""
 STORE_FAILURES = (StoreUnavailable, StoreRefused, StoreFull, OSError)
 
 
@@ -63,6 +71,14 @@ class Batch:
     tenant: UUID
     batch_id: str
     folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a transaction has done: recognitions that are there now, and remarks about them."""
+
+    recognitions: Sequence[Recognition]
+    remarks: list[Reject]
 
 
 class Transactions:
@@ -82,13 +98,13 @@ class Transactions:
         self._batch = batch
         self._measures = measures
 
-    def load(self, recognitions: Sequence[Recognition]) -> None:
+    def load(self, recognitions: Sequence[Recognition]) -> Brought:
         """Bring these, whole; tried again while the database is away, since done twice it changes
         nothing. Raises Unavailable, Swept, Refused or what the store raised.
         """
-        self._storing.patience.through(Unavailable, lambda: self._load(recognitions))
+        return self._storing.patience.through(Unavailable, lambda: self._load(recognitions))
 
-    def _load(self, recognitions: Sequence[Recognition]) -> None:
+    def _load(self, recognitions: Sequence[Recognition]) -> Brought:
         attempt = uuid4()
         photos = {
             self._key(photo.sha256): photo
@@ -98,12 +114,13 @@ class Transactions:
         self._announce(attempt, photos)
         try:
             self._storing.put_all(photos.items())
-            self._commit(attempt, recognitions, photos.keys())
+            brought = self._commit(attempt, recognitions, photos.keys())
         except BaseException:
             self._undo(attempt, photos)
             raise
         self._measures.count("recognitions_processed", len(recognitions))
         self._count(photos.values())
+        return brought
 
     def _count(self, photos: Collection[Photo]) -> None:
         """What is there for good; what was stored in vain is not."""
@@ -156,7 +173,9 @@ class Transactions:
             session.lock(exclusive=False)
             session.fill(INTENTS, _INTENT_COLUMNS, self._intents(attempt, keys, Intent.PUT))
 
-    def _commit(self, attempt: UUID, recognitions: Sequence[Recognition], kept: Set[str]) -> None:
+    def _commit(
+        self, attempt: UUID, recognitions: Sequence[Recognition], kept: Set[str]
+    ) -> Brought:
         ids = [one.recognition_id for one in recognitions]
         with self._database.transaction(self._batch.tenant) as session:
             check_tenant(session, self._database, self._batch.tenant)
@@ -169,6 +188,21 @@ class Transactions:
                 raise Swept(_SWEPT)
             intents = self._intents(attempt, released, Intent.RELEASE)
             session.fill(INTENTS, _INTENT_COLUMNS, intents)
+            return Brought(recognitions, self._outsized(session, recognitions))
+
+    def _outsized(self, session: Session, recognitions: Sequence[Recognition]) -> list[Reject]:
+        """A remark for each whose photos have another size than their annotations were held to."""
+        listed = self._database.listed(one.recognition_id for one in recognitions)
+        rows = session.rows(_OUTSIZED.format(among=self._database.among), listed=listed)
+        lost: Counter[int] = Counter()
+        for number, payload, refused in rows:
+            lost[number] += annotations.count_held(payload, refused)
+        told = "{:,} detections were of a photo of another size"
+        return [
+            Reject(one.name, "", Code.SIZE_CHANGED, told.format(of))
+            for one in recognitions
+            if (of := lost[one.recognition_id])
+        ]
 
     def _replaced(self, session: Session, ids: list[int]) -> set[str]:
         listed = self._database.listed(ids)
