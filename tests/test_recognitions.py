@@ -26,6 +26,7 @@ from headrace.recognitions import (
     settings,
     transforms,
 )
+from headrace.storage.local import LocalStore
 from tests import documents, recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
 from tests.recognitions import SHAPES, SPELLINGS, outcomes
@@ -244,6 +245,29 @@ def test_what_is_loaded_twice_at_once_is_there_once(world, dataset):
     assert world.counts()["recognitions"] == 5
     assert outcomes(world.load(dataset)) == {"skipped": 5}
     assert world.state() == both
+
+
+def test_what_another_load_has_brought_meanwhile_is_skipped(world, tmp_path, monkeypatch):
+    """It has other photos; those of the slower load do not stay."""
+    mine, others = make(tmp_path / "mine", 3, seed=1), make(tmp_path / "others", 2, seed=2)
+    put, told = LocalStore.put, []
+
+    def others_first(store, key, blocks):
+        if not told and not key.endswith("/owner"):
+            told.append(None)
+            told[0] = world.load(others, "--batch-id", "others")
+        return put(store, key, blocks)
+
+    monkeypatch.setattr(LocalStore, "put", others_first)
+    slower = world.load(mine, "--batch-id", "mine", HEADRACE_RECOGNITIONS_THREADS="1")
+    assert (outcomes(told[0]), outcomes(slower)) == ({"loaded": 2}, {"loaded": 1, "skipped": 2})
+    assert slower["metrics"]["throughput"]["images_processed"]["total"] == 2
+    assert world.ask("SELECT batch_id FROM {recognitions} ORDER BY recognition_id") == [
+        *(("others",), ("others",), ("mine",))
+    ]
+    named = {key for (key,) in world.ask("SELECT object_key FROM {recognition_photos}")}
+    assert (world.objects().keys(), len(named)) == (named, 6)
+    assert "recognition_intents" not in world.counts()
 
 
 def test_loads_of_the_same_second_have_names_of_their_own(world, dataset, monkeypatch):

@@ -231,7 +231,7 @@ class Loading:
         if not recognitions:
             return
         try:
-            brought = self._transactions.load(recognitions)
+            brought = self._transactions.load(recognitions, force=self._force)
         except Refused as refused:
             self._load_without(recognitions, refused.reject)
         except RowsRefused as refused:
@@ -247,6 +247,7 @@ class Loading:
 
     def _tell(self, brought: Brought) -> None:
         self._note(Outcome.LOADED, len(brought.recognitions))
+        self._note(Outcome.SKIPPED, len(brought.overtaken))
         with self._lock:
             self.account.remarks += [one for of in brought.recognitions for one in of.remarks]
             self.account.remarks += brought.remarks

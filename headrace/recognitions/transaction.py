@@ -10,7 +10,7 @@ swept meanwhile fails the commit, so that no row ever names an object that is go
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from headrace.recognitions import annotations, transforms
@@ -51,6 +51,9 @@ WHERE tenant_id = :tenant AND object_key {among}"""
 _TAKEN_BACK_OF = """
 DELETE FROM {{recognition_intents}}
 WHERE tenant_id = :tenant AND attempt_id = :attempt AND object_key {among} AND state = 'put'"""
+_OF_OTHERS = """
+SELECT recognition_id FROM {{recognitions}}
+WHERE tenant_id = :tenant AND recognition_id {among} AND batch_id <> :batch"""
 #: What a model said of photos that have another size by now: no detections are made of that.
 _OUTSIZED = """
 SELECT a.recognition_id, a.payload, a.refused FROM {{raw_qwen_annotations}} a
@@ -75,10 +78,21 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What a transaction has done: recognitions that are there now, and remarks about them."""
+    """What a transaction has done: recognitions that are there now, remarks about them, and those
+    that another load has brought meanwhile.
+    """
 
     recognitions: Sequence[Recognition]
     remarks: list[Reject]
+    overtaken: Sequence[Recognition] = ()
+
+
+class _Overtaken(Exception):
+    """Another load has brought some of them; nothing was committed."""
+
+    def __init__(self, recognition_ids: Set[int]) -> None:
+        super().__init__(f"{len(recognition_ids)} recognitions")
+        self.recognition_ids = recognition_ids
 
 
 class Transactions:
@@ -98,29 +112,35 @@ class Transactions:
         self._batch = batch
         self._measures = measures
 
-    def load(self, recognitions: Sequence[Recognition]) -> Brought:
-        """Bring these, whole; tried again while the database is away, since done twice it changes
-        nothing. Raises Unavailable, Swept, Refused or what the store raised.
-        """
-        return self._storing.patience.through(Unavailable, lambda: self._load(recognitions))
+    def load(self, recognitions: Sequence[Recognition], *, force: bool = False) -> Brought:
+        """Bring these, whole, but for those that another load has brought meanwhile, which `force`
+        replaces.
 
-    def _load(self, recognitions: Sequence[Recognition]) -> Brought:
+        Tried again while the database is away, since done twice it changes nothing. Raises
+        Unavailable, Swept, Refused or what the store raised.
+        """
+        return self._storing.patience.through(Unavailable, lambda: self._load(recognitions, force))
+
+    def _load(self, recognitions: Sequence[Recognition], force: bool) -> Brought:
         attempt = uuid4()
-        photos = {
+        photos = self._photos(recognitions)
+        self._announce(attempt, photos)
+        try:
+            self._storing.put_all(photos.items())
+            brought = self._brought(attempt, recognitions, photos.keys(), force)
+        except BaseException:
+            self._undo(attempt, photos)
+            raise
+        self._measures.count("recognitions_processed", len(brought.recognitions))
+        self._count(self._photos(brought.recognitions).values())
+        return brought
+
+    def _photos(self, recognitions: Iterable[Recognition]) -> dict[str, Photo]:
+        return {
             self._key(photo.sha256): photo
             for recognition in recognitions
             for photo in recognition.photos.values()
         }
-        self._announce(attempt, photos)
-        try:
-            self._storing.put_all(photos.items())
-            brought = self._commit(attempt, recognitions, photos.keys())
-        except BaseException:
-            self._undo(attempt, photos)
-            raise
-        self._measures.count("recognitions_processed", len(recognitions))
-        self._count(photos.values())
-        return brought
 
     def _count(self, photos: Collection[Photo]) -> None:
         """What is there for good; what was stored in vain is not."""
@@ -173,22 +193,48 @@ class Transactions:
             session.lock(exclusive=False)
             session.fill(INTENTS, _INTENT_COLUMNS, self._intents(attempt, keys, Intent.PUT))
 
-    def _commit(
-        self, attempt: UUID, recognitions: Sequence[Recognition], kept: Set[str]
+    def _brought(
+        self, attempt: UUID, recognitions: Sequence[Recognition], stored: Set[str], force: bool
     ) -> Brought:
+        """Commit them; where another load was faster, the others without them."""
+        try:
+            remarks = self._commit(attempt, recognitions, stored, force)
+        except _Overtaken as error:
+            ids = error.recognition_ids
+            rest = [one for one in recognitions if one.recognition_id not in ids]
+            gone = [one for one in recognitions if one.recognition_id in ids]
+            brought = self._brought(attempt, rest, stored, force)
+            return replace(brought, overtaken=[*brought.overtaken, *gone])
+        return Brought(recognitions, remarks)
+
+    def _commit(
+        self, attempt: UUID, recognitions: Sequence[Recognition], stored: Set[str], force: bool
+    ) -> list[Reject]:
+        """Remarks. Of what is stored, what none of them has is released."""
         ids = [one.recognition_id for one in recognitions]
         with self._database.transaction(self._batch.tenant) as session:
             check_tenant(session, self._database, self._batch.tenant)
             with self._measures.timed("db_bulk_copy"):
                 self._fill(session, recognitions)
             # Looked up once the raw rows are ours: another load may just have changed them.
-            released = self._replaced(session, ids) - kept
+            if not force and (overtaken := self._of_others(session, ids)):
+                raise _Overtaken(overtaken)
+            released = (self._replaced(session, ids) | stored) - self._photos(recognitions).keys()
             transforms.run(session, self._database, ids)
-            if session.run(_TAKEN_BACK, attempt=attempt) != len(kept):
+            if session.run(_TAKEN_BACK, attempt=attempt) != len(stored):
                 raise Swept(_SWEPT)
             intents = self._intents(attempt, released, Intent.RELEASE)
             session.fill(INTENTS, _INTENT_COLUMNS, intents)
-            return Brought(recognitions, self._outsized(session, recognitions))
+            return self._outsized(session, recognitions)
+
+    def _of_others(self, session: Session, ids: list[int]) -> set[int]:
+        """Those that are there by another load: what this one has brought it may bring again, not
+        knowing that a commit was heard before the answer was lost.
+        """
+        statement = _OF_OTHERS.format(among=self._database.among)
+        listed = self._database.listed(ids)
+        found = session.rows(statement, listed=listed, batch=self._batch.batch_id)
+        return {int(number) for (number,) in found}
 
     def _outsized(self, session: Session, recognitions: Sequence[Recognition]) -> list[Reject]:
         """A remark for each whose photos have another size than their annotations were held to."""
