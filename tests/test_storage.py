@@ -1,5 +1,6 @@
 """Every object store keeps the same promises; that in local folders leaves no folders behind."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -8,6 +9,7 @@ import httpx2
 import pytest
 
 from headrace.recognitions import assembly, settings
+from headrace.storage import local
 from headrace.storage.base import ObjectMissing, StoreRefused, StoreUnavailable
 from headrace.storage.local import LocalStore
 from tests import recognition_sets, stores, supabase_storage
@@ -83,6 +85,18 @@ def test_what_a_writer_that_died_has_left_goes_and_one_at_work_is_not_hurt(tmp_p
     assert store.open(KEY).read() == b"one, two"
     assert sorted(store.sizes("exports")) == [(KEY, 8), (str(another.relative_to(tmp_path)), 4)]
     store.delete_left("exports/none/at/all")
+
+
+def test_where_files_cannot_be_locked_nothing_is_taken_for_left(tmp_path, monkeypatch):
+    def refuse(file, *, waits):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(local, "_lock", refuse)
+    store, part = LocalStore(tmp_path), f"{KEY}.{uuid4().hex}.part"
+    store.put(KEY, [b"whole"])
+    (tmp_path / part).write_bytes(b"half")
+    store.delete_left(KEY)
+    assert sorted(store.sizes("exports")) == [(KEY, 5), (part, 4)]
 
 
 def test_objects_are_stored_while_others_of_their_folder_go(tmp_path):

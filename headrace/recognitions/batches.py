@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from headrace.recognitions import resetting
 from headrace.recognitions.assembly import Parts
-from headrace.recognitions.database import Session, Unavailable, check_tenant
+from headrace.recognitions.database import RowsRefused, Session, Unavailable, check_tenant
 from headrace.recognitions.schema import INTENTS, Intent
 
 _COLUMNS = ("attempt_id", "object_key", "state", "batch_id")
@@ -32,8 +32,16 @@ def named(parts: Parts, given: str | None) -> Iterator[str]:
     try:
         yield name
     finally:
-        with suppress(Unavailable), parts.database.transaction(parts.settings.tenant) as session:
-            session.run(_GIVEN_BACK, attempt=attempt)
+        _give_back(parts, attempt)
+
+
+def _give_back(parts: Parts, attempt: UUID) -> None:
+    """Where that fails, a later load takes it for one that was killed."""
+    with (
+        suppress(Unavailable, RowsRefused),
+        parts.database.transaction(parts.settings.tenant) as session,
+    ):
+        session.run(_GIVEN_BACK, attempt=attempt)
 
 
 def _taken(parts: Parts, attempt: UUID) -> str:

@@ -70,8 +70,7 @@ class Storing:
         return self.patiently(lambda: self.store.size(key))
 
     def delete(self, key: str) -> None:
-        """Remove an object, and what writers of it have left."""
-        self.delete_left(key)
+        """Remove an object."""
         self.patiently(lambda: self.store.delete(key))
 
     def delete_left(self, key: str) -> None:

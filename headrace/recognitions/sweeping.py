@@ -82,7 +82,10 @@ class Sweeper:
                 session.lock(exclusive=True)
                 statement = _OPEN.format(aged=self._database.aged, most=AT_ONCE)
                 found = session.rows(statement, grace=self._grace)
-                gone += self._remove_unnamed(session, {key for key, _ in found})
+                keys = {key for key, _ in found}
+                # Only here: for each the folder is listed, and only a kill leaves something.
+                self._storing.each(self._storing.delete_left, keys)
+                gone += self._remove_unnamed(session, keys)
                 dead += sum(state == Intent.PUT for _, state in found)
             if len(found) < AT_ONCE:
                 return Settled(gone, dead)
@@ -116,5 +119,4 @@ class Sweeper:
         listed = self._database.listed(keys)
         named = {key for (key,) in session.rows(statement, listed=listed, grace=self._grace)}
         self._storing.each(self._storing.delete, keys - named)
-        self._storing.each(self._storing.delete_left, named)
         return len(keys - named)

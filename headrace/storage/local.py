@@ -123,7 +123,8 @@ def _begun(path: Path) -> BinaryIO:
         with suppress(FileNotFoundError):  # a folder above went with its last file meanwhile
             _make_folder(path.parent)
             file = path.open("xb")
-            _lock(file, waits=True)
+            with suppress(OSError):  # a file system without locks, where nothing is taken for left
+                _lock(file, waits=True)
             if os.fstat(file.fileno()).st_nlink:
                 return file
             file.close()  # it was taken for left before it was locked
@@ -131,7 +132,7 @@ def _begun(path: Path) -> BinaryIO:
 
 
 def _delete_unlocked(path: str) -> None:
-    with suppress(FileNotFoundError, BlockingIOError), open(path, "rb") as file:
+    with suppress(OSError), open(path, "rb") as file:  # it is gone, at work, or not to be told
         _lock(file, waits=False)
         os.unlink(path)
 
