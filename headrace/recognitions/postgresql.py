@@ -48,8 +48,8 @@ class PostgreSQL:
         self.place = f"{named.host or 'local socket'}:{named.port or 5432}/{named.name}"
         self._role = role
         try:
-            address = _address(named)
-            with psycopg.connect(address, connect_timeout=int(CONNECT_SECONDS)) as connection:
+            own = address(named)
+            with psycopg.connect(own, connect_timeout=int(CONNECT_SECONDS)) as connection:
                 self._look(connection)
         except psycopg.OperationalError as error:
             text = "is it running, and are user, password and database right?"
@@ -58,7 +58,7 @@ class PostgreSQL:
             text = "DATABASE_URL: expected postgresql://user:password@host:port/name"
             raise Stop("bad_setting", text, USAGE) from error
         self._pool = ConnectionPool(
-            address,
+            own,
             min_size=1,
             max_size=connections,
             timeout=CONNECT_SECONDS,
@@ -135,7 +135,7 @@ class PostgreSQL:
         self._pool.close()
 
 
-def _address(named: Named) -> str:
+def address(named: Named) -> str:
     """As the driver spells it. Raises Stop where the port is none, psycopg.ProgrammingError where
     the driver does not know an option.
     """
