@@ -21,6 +21,7 @@ from headrace.recognitions import (
     batches,
     database,
     layout,
+    loading,
     measures,
     photos,
     settings,
@@ -459,6 +460,13 @@ def test_a_jpeg_of_several_pictures_is_one(embedded, tmp_path):
     ) == [("image/jpeg", 320, 240)]
 
 
+def test_what_pillow_calls_by_a_name_that_is_not_ours_is_no_photo(tmp_path, monkeypatch):
+    (tmp_path / "photo").write_bytes(recognition_sets.several_jpegs("several"))
+    monkeypatch.setattr(photos, "_SEVERAL_JPEGS", "another name")
+    with pytest.raises(layout.Refused, match="not_a_photo"):
+        photos.look_at(tmp_path / "photo", "photo")
+
+
 BARE = {
     "Main.jpg": "Main.JPEG",
     "Qualifying.jpg": "Qualifying.png",
@@ -698,6 +706,12 @@ def test_a_dataset_is_looked_for_where_the_page_says(tmp_path):
 
 
 WHERE = "Where a dataset is looked for"
+
+
+def test_the_pages_say_how_many_threads_read():
+    told = {4: "four"}[loading.READERS]
+    assert f"{told} threads read photos" in documents.read("docs/recognitions.md").lower()
+    assert f"{told} read them" in documents.read(".env.example")
 
 
 @pytest.mark.parametrize(
