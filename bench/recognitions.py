@@ -25,7 +25,7 @@ from uuid import uuid4
 import psycopg
 
 from bench import databases, report
-from headrace.recognitions import assembly, layout, settings
+from headrace.recognitions import assembly, layout, postgresql, settings
 from headrace.recognitions.assembly import Parts
 from headrace.recognitions.loading import Loading
 from headrace.recognitions.progress import Lines
@@ -94,8 +94,8 @@ def photos(dataset: Dataset) -> list[Path]:
 
 def _bare(dataset: Dataset, environment: dict[str, str]) -> float:
     """Read and put, and nothing else."""
-    found = settings.read({"DATABASE_URL": "-", **environment}, Path("/"), production=False)
-    store, folder = assembly.store_of(found.place), uuid4().hex
+    place, _ = settings.photos_of(environment)
+    store, folder = assembly.store_of(place), uuid4().hex
 
     def put(path: Path) -> None:
         store.put(f"{folder}/{path.name}", [path.read_bytes()])
@@ -144,8 +144,8 @@ def _parts(server: str, environment: dict[str, str]) -> Iterator[tuple[Parts, Pa
 def _sequential(server: str, dataset: Dataset) -> float:
     """As one writes it first: photo by photo, row by row, a commit for each recognition."""
     with _parts(server, {}) as (parts, home):
-        url, tenant, far = parts.settings.database_url, parts.settings.tenant, Far(home)
-        with psycopg.connect(url) as connection:
+        tenant, far = parts.settings.tenant, Far(home)
+        with psycopg.connect(postgresql.address(parts.settings.database)) as connection:
             return _timed(lambda: _load_slowly(connection, far, str(tenant), dataset))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import headrace
 from apps.core import addresses, logs
+from headrace.databases import UnusableDatabase
 from headrace.entities.orders import STATUSES
 from main import databases
 
@@ -111,7 +112,7 @@ ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "" if PRODUCTION else "*").split
 
 try:
     DATABASES = {"default": databases.from_environment(os.environ, HEADRACE_HOME)}
-except databases.UnusableDatabase as unusable:
+except UnusableDatabase as unusable:
     sys.exit(str(unusable))
 
 INSTALLED_APPS = [

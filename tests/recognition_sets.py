@@ -17,11 +17,23 @@ FIRST_ID = 100_001
 
 def jpeg(seed: object, width: int = WIDTH, height: int = HEIGHT, kind: str = "JPEG") -> bytes:
     """A photo of noise that no other seed gives."""
+    file = BytesIO()
+    _noise(seed, width, height).save(file, kind, quality=85)
+    return file.getvalue()
+
+
+def several_jpegs(seed: object, width: int = WIDTH, height: int = HEIGHT) -> bytes:
+    """A JPEG that has a second picture behind the first, as its MPF segment says."""
+    first, second = (_noise((seed, number), width, height) for number in range(2))
+    file = BytesIO()
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    return file.getvalue()
+
+
+def _noise(seed: object, width: int, height: int) -> Image.Image:
     noise = random.Random(str(seed)).randbytes(width * height // 16)
     small = Image.frombytes("L", (width // 4, height // 4), noise)
-    file = BytesIO()
-    small.resize((width, height)).convert("RGB").save(file, kind, quality=85)
-    return file.getvalue()
+    return small.resize((width, height)).convert("RGB")
 
 
 @dataclass(frozen=True)

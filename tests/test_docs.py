@@ -302,7 +302,7 @@ def _variables_read() -> set[str]:
     code += [ROOT / "tests/servers.py", ROOT / "tests/supabase_storage.py"]
     pattern = r"""(?:environ(?:ment)?\.\w+\(|environ\[|_flag\(|envvar=)\s*"([A-Z_]+)\""""
     found = {name for path in code for name in re.findall(pattern, path.read_text())}
-    found |= set(re.findall(r'"(D[A-Z]+_[A-Z]+)"', documents.read("main/databases.py")))
+    found |= set(re.findall(r'"(D[A-Z]+_[A-Z]+)"', documents.read("headrace/databases.py")))
     found |= set(re.findall(r"^(?:export )?(\w+) \?=", documents.read("Makefile"), re.MULTILINE))
     return found - {"DJANGO_SETTINGS_MODULE"}
 

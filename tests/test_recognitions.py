@@ -15,7 +15,19 @@ from uuid import uuid4
 
 import pytest
 
-from headrace.recognitions import database, layout, photos, transforms
+from headrace import databases
+from headrace.recognitions import (
+    assembly,
+    batches,
+    database,
+    layout,
+    loading,
+    measures,
+    photos,
+    settings,
+    transforms,
+)
+from headrace.storage.local import LocalStore
 from tests import documents, recognition_sets, recognitions
 from tests.recognition_sets import FIRST_ID, annotation, make, photo_path
 from tests.recognitions import SHAPES, SPELLINGS, outcomes
@@ -152,6 +164,24 @@ def test_a_reset_leaves_another_batch_and_the_photos_that_it_has_too(world, tmp_
     assert world.state() == alone
 
 
+def test_a_reset_tells_what_it_asked_about_and_what_has_gone(world, dataset):
+    """Also what goes with a row that it belongs to, whichever batch brought that."""
+    world.load(dataset, "--batch-id", "trays")
+    world.tell("load-qwen", "--file", dataset.annotations, "--batch-id", "model")
+    before = world.counts()
+    done = world.invoke("reset", "--batch-id", "trays", "--confirm", "--json")
+    listed = ", ".join(
+        f"{table} {rows:,}" for table, rows in json.loads(done.stdout)["rows"].items()
+    )
+    assert [
+        line.partition("): ")[2] for line in done.stderr.splitlines() if "Deleting" in line
+    ] == [listed]
+    assert f"Batch trays deleted: {listed}; objects 10" in done.stderr
+    gone = {table: rows for table, rows in before.items() if table != "raw_qwen_annotations"}
+    assert json.loads(done.stdout)["rows"] == gone
+    assert world.counts().keys() == {"raw_qwen_annotations"}
+
+
 def test_a_batch_is_not_deleted_without_a_yes(embedded, dataset):
     embedded.load(dataset, "--batch-id", "mine")
     before = embedded.state()
@@ -178,6 +208,27 @@ def test_a_forced_load_brings_what_has_changed_and_its_old_photo_goes(world, dat
     ) == [(0,)]
 
 
+def test_detections_of_a_photo_of_another_size_are_told_and_come_again(world, dataset):
+    first, second = (photo_path(FIRST_ID, role) for role in ("Main", "Qualifying"))
+    boxes = [0, 0, 10, 10], [0, 0, 320, 240], [0, 0, 999, 9]  # the last is refused
+    dataset.annotate({first: annotation(*boxes), second: annotation([0, 0, 10, 10])})
+    world.load(dataset)
+    world.tell("load-qwen", "--file", dataset.annotations)
+    dataset.photo(FIRST_ID, "Main").write_bytes(recognition_sets.jpeg("smaller", 160, 120))
+    told = world.load(dataset, "--force")
+    assert outcomes(told) == {"loaded": 5}
+    assert [(one["path"], one["code"], one["message"]) for one in told["remarks"]] == [
+        (f"RRS/export_1/recognition_{FIRST_ID}", "size_changed", GONE)
+    ]
+    assert world.counts()["recognition_detections"] == 1
+    told = world.tell("load-qwen", "--file", dataset.annotations)
+    assert told["detections"] == {"loaded": 1, "skipped": 1, "rejected": 2}
+    assert world.load(dataset, "--force")["remarks"] == []
+
+
+GONE = "2 detections were of a photo of another size"
+
+
 @in_every_shape
 def test_what_is_loaded_twice_at_once_is_there_once(world, dataset):
     """Two loaders of the same set, side by side: neither removes what the other has stored."""
@@ -195,6 +246,40 @@ def test_what_is_loaded_twice_at_once_is_there_once(world, dataset):
     assert world.counts()["recognitions"] == 5
     assert outcomes(world.load(dataset)) == {"skipped": 5}
     assert world.state() == both
+
+
+def test_what_another_load_has_brought_meanwhile_is_skipped(world, tmp_path, monkeypatch):
+    """It has other photos; those of the slower load do not stay."""
+    mine, others = make(tmp_path / "mine", 3, seed=1), make(tmp_path / "others", 2, seed=2)
+    put, told = LocalStore.put, []
+
+    def others_first(store, key, blocks):
+        if not told and not key.endswith("/owner"):
+            told.append(None)
+            told[0] = world.load(others, "--batch-id", "others")
+        return put(store, key, blocks)
+
+    monkeypatch.setattr(LocalStore, "put", others_first)
+    slower = world.load(mine, "--batch-id", "mine", HEADRACE_RECOGNITIONS_THREADS="1")
+    assert (outcomes(told[0]), outcomes(slower)) == ({"loaded": 2}, {"loaded": 1, "skipped": 2})
+    assert slower["metrics"]["throughput"]["images_processed"]["total"] == 2
+    assert world.ask("SELECT batch_id FROM {recognitions} ORDER BY recognition_id") == [
+        *(("others",), ("others",), ("mine",))
+    ]
+    named = {key for (key,) in world.ask("SELECT object_key FROM {recognition_photos}")}
+    assert (world.objects().keys(), len(named)) == (named, 6)
+    assert "recognition_intents" not in world.counts()
+
+
+def test_loads_of_the_same_second_have_names_of_their_own(world, dataset, monkeypatch):
+    """Whether one is at work, or has ended."""
+    monkeypatch.setattr(batches, "_of_now", lambda: "batch_20251118_120000")
+    assert world.load(dataset, "--limit", 1)["batch_id"] == "batch_20251118_120000"
+    found = settings.read(world.environment, world.home, production=False)
+    with assembly.assembled(found) as parts, batches.named(parts, None) as name:
+        assert name == "batch_20251118_120000_2"
+        assert world.load(dataset)["batch_id"] == "batch_20251118_120000_3"
+    assert "recognition_intents" not in world.counts()
 
 
 def test_a_limit_takes_the_first_so_many(embedded, dataset):
@@ -284,6 +369,7 @@ def _bomb() -> bytes:
     )
 
 
+DISH = '{"Name": "soup", "ExternalId": "00000001"}'
 FAULTS = [
     (_photo(b"GIF89a not at all"), "not_a_photo", ""),
     (_photo(b""), "not_a_photo", ""),
@@ -304,6 +390,21 @@ FAULTS = [
     ),
     (_check('[{"x":' * 5000), "bad_json", ""),
     (_check("[{"), "bad_json", ""),
+    (_check(f'[{{"Count": 1, "Dishes": [{DISH}], "Count": 2}}]'), "key_repeated", "$[0].Count"),
+    (_check(f'[{{"Count": {"9" * 5000}, "Dishes": [{DISH}]}}]'), "bad_json", "$[0].Count"),
+    (
+        _menu_bytes(
+            b'[{"Name": "a", "ExternalId": "1"}, {"Name": "{", "ExternalId": 2, "\\u004eame": "c"}]'
+        ),
+        "key_repeated",
+        "$[1].Name",
+    ),
+    (
+        _menu_bytes(b'[{"\\u0446": {"\\u0446": 1}, "Name": "a\\"}", "External\\u0049d": "1"}]'),
+        "bad_json",
+        "$[0].ExternalId",
+    ),
+    (_menu_bytes(b'[{"Name": "a", "ExternalId": %d}]' % 2**63), "bad_json", "$[0].ExternalId"),
     (_menu_bytes(b"\xff\xfe["), "bad_json", "byte 0"),
     (_menu_bytes(b'[{"Name": "\\ud800", "ExternalId": "1"}]'), "bad_json", ""),
     (_lose("menu"), "file_missing", ""),
@@ -342,12 +443,48 @@ def test_layouts_vary(embedded, tmp_path):
     ) == [(2, "7", "soup")]
 
 
+def test_a_jpeg_of_several_pictures_is_one(embedded, tmp_path):
+    """As telephones take them: Pillow has another name for the format."""
+    dataset = make(tmp_path / "dataset", 2)
+    several = recognition_sets.several_jpegs("several")
+    dataset.photo(FIRST_ID, "Main").write_bytes(several)
+    cut = dataset.photo(FIRST_ID + 1, "Main")
+    cut.write_bytes(several[: len(several) // 3])
+    told = embedded.load(dataset)
+    assert outcomes(told) == {"loaded": 1, "rejected": 1}
+    assert [(one["code"], one["path"].rpartition("/")[2]) for one in told["rejects"]] == [
+        ("photo_truncated", cut.name)
+    ]
+    assert embedded.ask(
+        "SELECT media_type, width, height FROM recognition_photos WHERE role = 'main'"
+    ) == [("image/jpeg", 320, 240)]
+
+
+def test_what_pillow_calls_by_a_name_that_is_not_ours_is_no_photo(tmp_path, monkeypatch):
+    (tmp_path / "photo").write_bytes(recognition_sets.several_jpegs("several"))
+    monkeypatch.setattr(photos, "_SEVERAL_JPEGS", "another name")
+    with pytest.raises(layout.Refused, match="not_a_photo"):
+        photos.look_at(tmp_path / "photo", "photo")
+
+
 BARE = {
     "Main.jpg": "Main.JPEG",
     "Qualifying.jpg": "Qualifying.png",
     "AM.json": "AM.json",
     "dishes.json": "CD.json",
 }
+
+
+def test_a_link_stops_nothing_and_takes_nothing_in(embedded, tmp_path):
+    """One to itself, one to what is above the dataset, and one to what was found already."""
+    dataset, outside = make(tmp_path / "dataset", 2), make(tmp_path / "outside", 3)
+    (dataset.path / "loop").symlink_to("loop")
+    (dataset.path / "RRS" / "up").symlink_to("../..")
+    (dataset.path / "out").symlink_to(outside.path)
+    (dataset.path / "again").symlink_to(dataset.path / "RRS")
+    (dataset.path / "again" / "recognition_7").symlink_to(outside.folder(FIRST_ID))
+    told = embedded.load(dataset)
+    assert (outcomes(told), told["exit_code"]) == ({"loaded": 2}, 0)
 
 
 def test_a_recognition_that_is_found_twice_is_loaded_once(embedded, dataset):
@@ -407,6 +544,30 @@ def test_each_box_that_is_wrong_is_a_reject_and_the_others_land(world, dataset):
     ) == [("main", "dish", 2, "dish_2", *sound), ("main", "plate", 0, "plate_0", *sound)]
 
 
+def test_an_entry_whose_keys_are_no_good_is_a_reject_and_the_others_land(world, dataset):
+    """Also numbers of any length are no more than wrong."""
+    world.load(dataset)
+    good, twice, escaped, long = (photo_path(FIRST_ID + number, "Main") for number in range(4))
+    box = '{"label": "\\u0441", "bbox_2d": [0, 0, 10, 10]}'
+    entries = {
+        good: f'{{"\\u0446": 1, "dishes": {{"qwen_detections": [{box}]}}}}',
+        twice: '{"plates": {"qwen_detections": [{"label": 1, "label": "a", "bbox_2d": []}]}}',
+        escaped: f'{{"dishe\\u0073": {{"qwen_detections": [{box}]}}}}',
+        long: f'{{"plates": {{"qwen_detections": [{box.replace("10]", "9" * 5000 + "]")}]}}}}',
+    }
+    listed = ", ".join(f'"{path}": {text}' for path, text in entries.items())
+    dataset.annotations.write_text(f"{{{listed}}}")
+    told = world.tell("load-qwen", "--file", dataset.annotations)
+    assert (outcomes(told), told["exit_code"]) == ({"loaded": 2, "rejected": 2}, 1)
+    assert told["detections"] == {"loaded": 1, "skipped": 0, "rejected": 1}
+    assert [(one["path"], one["place"], one["code"]) for one in told["rejects"]] == [
+        (twice, "$.plates.qwen_detections[0].label", "key_repeated"),
+        (escaped, "$.dishes", "bad_json"),
+        (long, "$.plates.qwen_detections[0].bbox_2d[3]", "bad_json"),
+    ]
+    assert world.ask("SELECT label FROM {recognition_detections}") == [("с",)]
+
+
 BAD = (0, 1, 3, 4)  # places of the wrong boxes
 
 
@@ -414,7 +575,7 @@ BAD = (0, 1, 3, 4)  # places of the wrong boxes
     ("text", "message"),
     [
         ("[]", "Expected `object`, got `array`"),
-        ('{"a": {}, "a": {}}', "the key comes twice"),
+        ('{"a": {}, "a": {}}', "'a': the key comes twice (key_repeated"),
         ('{"a": ', "line 1, column 7"),
         ("", "line 1, column 1"),
     ],
@@ -431,7 +592,7 @@ def test_transforms_of_a_batch_change_nothing_when_they_are_repeated(world, data
     world.load(dataset, "--batch-id", "mine")
     world.tell("load-qwen", "--file", dataset.annotations, "--batch-id", "mine")
     first = world.state()
-    opened = database.opened(world.url, 2, "headrace_app")
+    opened = database.opened(databases.of_url(world.url), 2, "headrace_app")
     for _ in range(2):
         with opened.transaction(world.tenant) as session:
             transforms.run_batch(session, opened, "mine")
@@ -459,7 +620,9 @@ def test_another_tenants_rows_are_not_even_seen(tmp_path, dataset, postgresql_se
     with recognitions.world(tmp_path, "postgresql", postgresql_server) as world:
         world.load(dataset)
         counted = "SELECT count(*) FROM {recognitions}"
-        with contextlib.closing(database.opened(world.url, 2, "headrace_app")) as opened:
+        with contextlib.closing(
+            database.opened(databases.of_url(world.url), 2, "headrace_app")
+        ) as opened:
             for tenant, rows in ((world.tenant, 5), (uuid4(), 0)):
                 with opened.transaction(tenant) as session:
                     assert session.rows(counted) == [(rows,)]
@@ -518,12 +681,15 @@ def test_a_name_that_is_no_text_is_told_as_far_as_it_is(world, dataset):
 
 def test_an_interrupted_load_says_so_and_the_next_one_goes_on(embedded, tmp_path):
     dataset = make(tmp_path / "dataset", MANY)
-    process = embedded.start("load", "--source", dataset.path)
+    process = embedded.start("load", "--source", dataset.path, "--json")
     while b"Config:" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=120)
     assert (process.returncode, b"Traceback" in told) == (130, False), told
+    assert b'"code": "interrupted"' in told
+    assert b"the same command again goes on where this one stopped (interrupted)" in told
+    assert b"completed" not in told
     assert sum(outcomes(embedded.load(dataset)).values()) == MANY
     assert embedded.counts()["recognitions"] == MANY
 
@@ -540,6 +706,20 @@ def test_a_dataset_is_looked_for_where_the_page_says(tmp_path):
 
 
 WHERE = "Where a dataset is looked for"
+
+
+def test_the_pages_say_how_many_threads_read():
+    told = {4: "four"}[loading.READERS]
+    assert f"{told} threads read photos" in documents.read("docs/recognitions.md").lower()
+    assert f"{told} read them" in documents.read(".env.example")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.0, "0.0s"), (59.94, "59.9s"), (59.97, "1m 0s"), (119.7, "2m 0s"), (512.0, "8m 32s")],
+)
+def test_a_span_is_told_in_minutes_and_seconds(seconds, told):
+    assert measures.span(seconds) == told
 
 
 def test_a_file_takes_no_more_memory_than_it_has_bytes(tmp_path):

@@ -1,12 +1,15 @@
 """Every object store keeps the same promises; that in local folders leaves no folders behind."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
 import pytest
 
 from headrace.recognitions import assembly, settings
+from headrace.storage import local
 from headrace.storage.base import ObjectMissing, StoreRefused, StoreUnavailable
 from headrace.storage.local import LocalStore
 from tests import recognition_sets, stores, supabase_storage
@@ -64,6 +67,38 @@ def test_an_object_that_fails_to_come_leaves_no_part(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_what_a_writer_that_died_has_left_goes_and_one_at_work_is_not_hurt(tmp_path):
+    store = LocalStore(tmp_path)
+    dead = tmp_path / f"{KEY}.{uuid4().hex}.part"
+    another = tmp_path / f"{KEY}.more.{uuid4().hex}.part"
+    dead.parent.mkdir(parents=True)
+    for path in (dead, another):
+        path.write_bytes(b"half")
+
+    def interrupted():
+        yield b"one, "
+        store.delete_left(KEY)
+        assert not dead.exists()
+        yield b"two"
+
+    store.put(KEY, interrupted())
+    assert store.open(KEY).read() == b"one, two"
+    assert sorted(store.sizes("exports")) == [(KEY, 8), (str(another.relative_to(tmp_path)), 4)]
+    store.delete_left("exports/none/at/all")
+
+
+def test_where_files_cannot_be_locked_nothing_is_taken_for_left(tmp_path, monkeypatch):
+    def refuse(file, *, waits):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(local, "_lock", refuse)
+    store, part = LocalStore(tmp_path), f"{KEY}.{uuid4().hex}.part"
+    store.put(KEY, [b"whole"])
+    (tmp_path / part).write_bytes(b"half")
+    store.delete_left(KEY)
+    assert sorted(store.sizes("exports")) == [(KEY, 5), (part, 4)]
+
+
 def test_objects_are_stored_while_others_of_their_folder_go(tmp_path):
     """Folders are made and removed by several at once; no object is lost, and no folder left."""
     store = LocalStore(tmp_path)
@@ -76,10 +111,13 @@ def test_objects_are_stored_while_others_of_their_folder_go(tmp_path):
             lost += store.open(key).read() != b"whole"
             store.delete(key)
             list(store.aged("exports", 0))
+            store.delete_left("exports/tenant/export/1/shared")
+            store.put("exports/tenant/export/1/shared", [b"whole"])
         return lost
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(come_and_go, range(6))) == 0
+    store.delete("exports/tenant/export/1/shared")
     assert folders(tmp_path) == ["exports"]
 
 

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from headrace.recognitions import annotations, transforms
 from headrace.recognitions.annotations import Annotation, Held
-from headrace.recognitions.database import Database, RowsRefused, Session, check_tenant
+from headrace.recognitions.database import Database, RowsRefused, Session, Unavailable, check_tenant
 from headrace.recognitions.errors import Code, Reject
-from headrace.recognitions.loading import Account, Outcome, Progress, stop_of
+from headrace.recognitions.loading import Account, Outcome, Progress, interrupted, stop_of
 from headrace.recognitions.measures import Measures
+from headrace.recognitions.patience import Patience
 from headrace.recognitions.schema import QWEN_ANNOTATIONS, Role
 
 GROUP = 500  # entries of a transaction
@@ -37,12 +38,14 @@ class Annotating:
         batch_id: str,
         progress: Progress,
         measures: Measures,
+        patience: Patience,
     ) -> None:
         self._database = database
         self._tenant = tenant
         self._batch_id = batch_id
         self._progress = progress
         self._measures = measures
+        self._patience = patience
         self.account = Account()
         self.detections: Counter[str] = Counter()
 
@@ -57,19 +60,16 @@ class Annotating:
             for group in _groups(sound):
                 self._load(group)
         except KeyboardInterrupt:
-            self.account.interrupted = True
+            self.account.stopped = interrupted()
         except Exception as error:
             self.account.stopped = stop_of(error)
-        unended = len(entries) - self.account.outcomes.total()
-        self._note(Outcome.UNPROCESSED, unended)
+        self.account.close()
         return self.account
 
     def _load(self, group: list[Annotation]) -> None:
         """In one transaction; what the database refuses is found by halves."""
         try:
-            with self._database.transaction(self._tenant) as session:
-                check_tenant(session, self._database, self._tenant)
-                told = self._bring(session, group)
+            told = self._patience.through(Unavailable, lambda: self._brought(group))
         except RowsRefused as refused:
             if len(group) > 1:
                 self._load(group[: len(group) // 2])
@@ -78,6 +78,11 @@ class Annotating:
                 self._reject(Reject(group[0].path, "", Code.ROW_REFUSED, str(refused)))
         else:
             self._tell(told)
+
+    def _brought(self, group: list[Annotation]) -> list[tuple[Outcome, Held] | Reject]:
+        with self._database.transaction(self._tenant) as session:
+            check_tenant(session, self._database, self._tenant)
+            return self._bring(session, group)
 
     def _bring(
         self, session: Session, group: list[Annotation]
@@ -131,9 +136,9 @@ class Annotating:
             self.detections["rejected"] += len(held.refused)
             self.detections[outcome.value] += held.annotation.count - len(held.refused)
 
-    def _note(self, outcome: Outcome, times: int = 1) -> None:
-        self.account.outcomes[outcome] += times
-        self._progress.moved(times)
+    def _note(self, outcome: Outcome) -> None:
+        self.account.outcomes[outcome] += 1
+        self._progress.moved(1)
 
     def _reject(self, reject: Reject) -> None:
         self.account.rejects.append(reject)

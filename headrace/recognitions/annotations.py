@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from headrace.recognitions import layout
+from headrace.recognitions import keys, layout
 from headrace.recognitions.errors import USAGE, Code, Refused, Reject, Stop
+from headrace.recognitions.keys import Repeats
 from headrace.recognitions.schema import Role
 
 NAME = "qwen_annotations.json"
@@ -96,14 +97,14 @@ def read(file: Path) -> Iterator[Annotation | Reject]:
     """
     try:
         text = layout.read_text(file, file.name, MOST_BYTES)
-        _check_keys(text, file.name)
+        is_suspect = _check_top(text, file.name).anywhere
         entries = layout.decode(text, file.name, _ENTRIES)
     except Refused as refused:
         raise Stop("bad_file", f"{file}: {refused}", USAGE) from refused
     first: dict[tuple[int, Role], str] = {}
     for path, raw in entries.items():
         try:
-            found = _annotation(path, bytes(raw))
+            found = _annotation(path, bytes(raw), is_suspect)
             known = first.setdefault((found.recognition_id, found.role), path)
             if known != path:
                 raise Refused(path, "", Code.REPEATED, f"the same photo as {known}")
@@ -112,32 +113,34 @@ def read(file: Path) -> Iterator[Annotation | Reject]:
             yield refused.reject
 
 
-def _check_keys(text: str, name: str) -> None:
-    """A key that comes twice would be lost without a word. Raises Refused."""
-
-    def checked(pairs: list[tuple[str, Any]]) -> None:
-        keys = {key for key, _ in pairs}
-        if len(keys) < len(pairs):
-            twice = next(key for key in keys if sum(key == other for other, _ in pairs) > 1)
-            raise Refused(name, repr(twice), Code.REPEATED, "the key comes twice")
-
+def _check_top(text: str, name: str) -> Repeats:
+    """A photo that comes twice would be lost without a word. What repeats in the file; raises
+    Refused if its own keys do.
+    """
     try:
-        json.loads(text, object_pairs_hook=checked)
+        found = keys.scan(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise Refused(name, place, Code.BAD_JSON, error.msg) from error
     except RecursionError as error:
         raise Refused(name, "", Code.BAD_JSON, "expected fewer levels of nesting") from error
+    if found.of_last and text.lstrip().startswith("{"):
+        raise Refused(name, repr(found.of_last[0]), Code.KEY_REPEATED, "the key comes twice")
+    return found
 
 
-def _annotation(path: str, raw: bytes) -> Annotation:
+def _annotation(path: str, raw: bytes, is_suspect: bool) -> Annotation:
+    """Raises Refused. `is_suspect` if keys come twice somewhere in the file."""
     named = layout.photo_of(path)
     if named is None:
         text = "expected the path of a photo: …/recognition_100024/…_Main.jpg"
         raise Refused(path, "", Code.PHOTO_UNKNOWN, text)
     entry = layout.decode(raw, path, _ENTRY)
+    payload = raw.decode()
+    if is_suspect or "\\" in payload:
+        keys.check_places(payload, path)
     boxes = {part: getattr(entry, part).qwen_detections for part in _PARTS}
-    return Annotation(path, *named, raw.decode(), boxes)
+    return Annotation(path, *named, payload, boxes)
 
 
 def hold(annotation: Annotation, width: int, height: int) -> Held:
@@ -152,6 +155,13 @@ def hold(annotation: Annotation, width: int, height: int) -> Held:
                 held.refused.append(f"{part}/{position}")
                 held.rejects.append(refused.reject)
     return held
+
+
+def count_held(payload: str, refused_text: str) -> int:
+    """How many boxes of a stored annotation, which was held, were not refused."""
+    entry = _ENTRY.decode(payload)
+    boxes = sum(len(getattr(entry, part).qwen_detections) for part in _PARTS)
+    return boxes - len(json.loads(refused_text))
 
 
 def _check_box(path: str, place: str, raw: bytes, width: int, height: int) -> None:

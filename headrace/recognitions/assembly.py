@@ -9,6 +9,7 @@ from headrace.recognitions import database, ownership
 from headrace.recognitions.database import Database, Unavailable
 from headrace.recognitions.errors import CANNOT_CONNECT, USAGE, Stop
 from headrace.recognitions.measures import Measures
+from headrace.recognitions.patience import Patience
 from headrace.recognitions.settings import S3, Local, Place, Settings, Supabase
 from headrace.recognitions.storing import Store, Storing
 from headrace.recognitions.sweeping import Sweeper
@@ -37,13 +38,11 @@ class Parts:
 def assembled(settings: Settings) -> Iterator[Parts]:
     """The parts, the database being reachable and its tables there. Raises Stop."""
     try:
-        opened = database.opened(settings.database_url, settings.connections, settings.role)
+        opened = database.opened(settings.database, settings.connections, settings.role)
     except Unavailable as error:
         raise Stop("database_unavailable", str(error), CANNOT_CONNECT) from error
     measures = Measures()
-    storing = Storing(
-        store_of(settings.place), settings.threads, settings.attempts, settings.factor, measures
-    )
+    storing = storing_of(settings, measures)
     try:
         sweeper = Sweeper(opened, storing, settings.tenant, settings.folder, settings.grace)
         yield Parts(settings, opened, storing, sweeper, measures)
@@ -61,6 +60,13 @@ def check(parts: Parts) -> None:
         )
         raise Stop("schema_missing", text, USAGE)
     ownership.claim(parts.database, parts.storing, parts.settings.tenant, parts.settings.folder)
+
+
+def storing_of(settings: Settings, measures: Measures) -> Storing:
+    """The store of photos, with its threads; who asks for it closes it. Raises Stop."""
+    store = store_of(settings.place)
+    patience = Patience(settings.attempts, settings.factor)
+    return Storing(store, settings.threads, patience, measures)
 
 
 def store_of(place: Place) -> Store:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ import typer
 from headrace.recognitions import (
     annotations,
     assembly,
+    batches,
     layout,
     loading,
     progress,
@@ -34,7 +34,8 @@ from headrace.recognitions.measures import Measures
 from headrace.recognitions.settings import Settings
 from headrace.recognitions.transaction import STORE_FAILURES
 
-ALL, NOT_ALL, INTERRUPTED = 0, 1, 130
+ALL, NOT_ALL = 0, 1
+SUCCESS = logging.INFO + 5  #: the level of the line that says that all is there
 DETECTIONS = ("loaded", "skipped", "rejected")
 SHOWN = 20  # rejects that people are shown without --verbose
 log = logging.getLogger("headrace.recognitions")
@@ -85,27 +86,28 @@ def load(
     """
     with _told(verbose, as_json):
         chosen = _settings(production, tenant)
-        name = _batch_id(batch_id)
+        _check_batch_id(batch_id)
         dataset = layout.find(source or chosen.source, Path.cwd())
         _tell_beginning(f"Loading dataset from {dataset.resolve()}", chosen)
         found = list(layout.folders(dataset))[:limit]
         if not found:
             text = f"no folder below {dataset} is called recognition_100024, or 100024"
             raise Stop("source_empty", text, USAGE)
-        with assembly.assembled(chosen) as parts, progress.shown(len(found)) as shown:
+        with assembly.assembled(chosen) as parts:
             assembly.check(parts)
             parts.sweeper.tidy()
-            work = Loading(
-                parts.database,
-                parts.storing,
-                parts.transactions(name),
-                chosen.tenant,
-                shown,
-                group_size=chosen.group_size,
-                force=force,
-            )
-            account = work.run(found)
-            parts.sweeper.settle()
+            with batches.named(parts, batch_id) as name, progress.shown(len(found)) as shown:
+                work = Loading(
+                    parts.database,
+                    parts.storing,
+                    parts.transactions(name),
+                    chosen.tenant,
+                    shown,
+                    group_size=chosen.group_size,
+                    force=force,
+                )
+                account = work.run(found)
+            _settle(parts, account)
         _show(account, name, chosen, parts.measures, verbose, as_json)
         raise typer.Exit(_exit_code(account))
 
@@ -129,14 +131,22 @@ def load_qwen(
     """
     with _told(verbose, as_json):
         chosen = _settings(production, tenant)
-        name = _batch_id(batch_id)
+        _check_batch_id(batch_id)
         found = annotations.find(file, chosen.source, Path.cwd())
         _tell_beginning(f"Loading annotations from {found.resolve()}", chosen)
         entries = list(annotations.read(found))
-        with assembly.assembled(chosen) as parts, progress.shown(len(entries)) as shown:
+        with assembly.assembled(chosen) as parts:
             assembly.check(parts)
-            work = Annotating(parts.database, chosen.tenant, name, shown, parts.measures)
-            account = work.run(entries)
+            with batches.named(parts, batch_id) as name, progress.shown(len(entries)) as shown:
+                work = Annotating(
+                    parts.database,
+                    chosen.tenant,
+                    name,
+                    shown,
+                    parts.measures,
+                    parts.storing.patience,
+                )
+                account = work.run(entries)
         more = {"detections": {one: work.detections[one] for one in DETECTIONS}}
         counts = ", ".join(f"{one} {work.detections[one]:,}" for one in DETECTIONS)
         log.info("Detections: %s", counts)
@@ -206,20 +216,19 @@ def status(
     """
     with _told(verbose, as_json):
         chosen = _settings(production, tenant)
-        with assembly.assembled(chosen) as parts:
-            found = list(statuses.findings(parts))
-            is_fine = all(one.is_fine for one in found)
-            has_tables = not parts.database.missing_tables()
-            counts = statuses.counts(parts) if has_tables else {}
-        for one in found:
+        found = statuses.report(chosen)
+        for one in found.checks:
             mark = "OK" if one.is_fine else f"WRONG, {one.remedy}"
             print(f"{one.name}: {one.text}: {mark}", file=sys.stderr)
-        for table, rows in counts.items():
+        for table, rows in found.rows.items():
             print(f"  {table}: {rows:,}", file=sys.stderr)
         if as_json:
-            checks = [{**asdict(one), "is_fine": one.is_fine} for one in found]
-            _write({"is_fine": is_fine, "checks": checks, "rows": counts})
-        raise typer.Exit(ALL if is_fine else NOT_ALL)
+            checks = [{**asdict(one), "is_fine": one.is_fine} for one in found.checks]
+            told = {"is_fine": found.is_fine, "checks": checks, "rows": found.rows}
+            _write({**told, "error": _error(found.stopped)})
+        if found.stopped is not None:
+            raise typer.Exit(found.stopped.exit_code)
+        raise typer.Exit(ALL if found.is_fine else NOT_ALL)
 
 
 @app.command()
@@ -248,9 +257,17 @@ def sweep(
             _write({"objects": gone})
 
 
+def _settle(parts: Parts, account: Account) -> None:
+    """What cannot be removed now a later load removes; the account is told in any case."""
+    try:
+        parts.sweeper.settle()
+    except (Unavailable, RowsRefused, *STORE_FAILURES) as error:
+        account.stopped = account.stopped or loading.stop_of(error)
+    except KeyboardInterrupt:
+        account.stopped = account.stopped or loading.interrupted()
+
+
 def _exit_code(account: Account) -> int:
-    if account.interrupted:
-        return INTERRUPTED
     if account.stopped is not None:
         return account.stopped.exit_code
     is_whole = not account.rejects and not account.outcomes[Outcome.UNPROCESSED]
@@ -268,6 +285,7 @@ def _told(verbose: bool, as_json: bool) -> Iterator[None]:
         stream=sys.stderr,
         force=True,
     )
+    logging.addLevelName(SUCCESS, "SUCCESS")
     for chatty in ("psycopg.pool", "PIL", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
@@ -277,14 +295,19 @@ def _told(verbose: bool, as_json: bool) -> Iterator[None]:
         _tell_stop(stop, as_json)
         raise typer.Exit(stop.exit_code) from None
     except KeyboardInterrupt:
-        log.error("interrupted; the same command again goes on where this one stopped")
-        raise typer.Exit(INTERRUPTED) from None
+        stop = loading.interrupted()
+        _tell_stop(stop, as_json)
+        raise typer.Exit(stop.exit_code) from None
 
 
 def _tell_stop(stop: Stop, as_json: bool) -> None:
     if as_json:
-        _write({"error": {"code": stop.code, "message": str(stop)}})
+        _write({"error": _error(stop)})
     log.error("%s (%s)", stop, stop.code)
+
+
+def _error(stop: Stop | None) -> dict[str, str] | None:
+    return {"code": stop.code, "message": str(stop)} if stop is not None else None
 
 
 def _settings(production: bool, tenant: str | None) -> Settings:
@@ -292,13 +315,10 @@ def _settings(production: bool, tenant: str | None) -> Settings:
     return replace(found, tenant=settings.tenant_of(tenant)) if tenant else found
 
 
-def _batch_id(given: str | None) -> str:
-    if given is None:
-        return f"batch_{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    if BATCH_ID.fullmatch(given) is None:
+def _check_batch_id(given: str | None) -> None:
+    if given is not None and BATCH_ID.fullmatch(given) is None:
         text = f"batch id {given!r}: expected 1 to 64 letters, digits, and _ . - between them"
         raise Stop("bad_batch_id", text, USAGE)
-    return given
 
 
 def _tell_beginning(first: str, chosen: Settings) -> None:
@@ -331,8 +351,7 @@ def _show(
                 "outcomes": {one.value: account.outcomes[one] for one in Outcome},
                 "rejects": [asdict(one) for one in account.rejects],
                 "remarks": [asdict(one) for one in account.remarks],
-                "error": account.stopped
-                and {"code": account.stopped.code, "message": str(account.stopped)},
+                "error": _error(account.stopped),
                 **more,
                 "metrics": measures.told(),
             }
@@ -343,8 +362,10 @@ def _show(
     log.info("Batch %s: found %s; %s", batch_id, f"{account.found:,}", counts)
     if account.stopped is not None:
         log.error("%s (%s)", account.stopped, account.stopped.code)
+    elif account.rejects:
+        log.info("Load completed, with rejects")
     else:
-        log.info("Load completed%s", "" if not account.rejects else ", with rejects")
+        log.log(SUCCESS, "Load completed successfully")
     for line in measures.lines():
         print(line, file=sys.stderr)
 

@@ -7,9 +7,10 @@ a value; `postgresql` and `sqlite` spell both.
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 from uuid import UUID
 
+from headrace import databases
+from headrace.databases import Named
 from headrace.recognitions.errors import USAGE, Stop
 from headrace.recognitions.schema import Table
 
@@ -71,32 +72,32 @@ class Database(Protocol):
         """Let its connections go."""
 
 
-def opened(url: str, connections: int, role: str) -> Database:
-    """The database of a URL; so many connections at most, in that role where rows are walled.
+def opened(named: Named, connections: int, role: str) -> Database:
+    """A database; so many connections at most, in that role where rows are walled.
 
     Raises Stop, Unavailable.
     """
-    scheme = urlsplit(url).scheme
-    if scheme in ("postgresql", "postgres"):
-        return _postgresql(url, connections, role)
-    if scheme == "sqlite":
-        from headrace.recognitions.sqlite import SQLite  # noqa: PLC0415
+    match named.kind:
+        case databases.POSTGRESQL:
+            return _postgresql(named, connections, role)
+        case databases.SQLITE:
+            from headrace.recognitions.sqlite import SQLite  # noqa: PLC0415
 
-        return SQLite(url.removeprefix("sqlite:///"))
+            return SQLite(named.name)
     text = (
-        f"recognitions cannot be loaded into a database of {scheme or 'no kind'} yet: let"
-        f" DATABASE_URL begin with postgresql:// or sqlite:///"
+        f"recognitions cannot be loaded into a database of {named.kind} yet: let DATABASE_URL begin"
+        " with postgresql:// or sqlite:///"
     )
     raise Stop("database_unsupported", text, USAGE)
 
 
-def _postgresql(url: str, connections: int, role: str) -> Database:
+def _postgresql(named: Named, connections: int, role: str) -> Database:
     try:
         from headrace.recognitions.postgresql import PostgreSQL  # noqa: PLC0415
     except ImportError as error:
         text = "PostgreSQL needs its driver: pip install 'headrace[postgresql]'"
         raise Stop("driver_missing", text, USAGE) from error
-    return PostgreSQL(url, connections, role)
+    return PostgreSQL(named, connections, role)
 
 
 def check_tenant(session: Session, database: Database, tenant: UUID) -> None:

@@ -13,6 +13,7 @@ class Code(StrEnum):
     FILE_AMBIGUOUS = "file_ambiguous", "leave one of the files that the message names"
     FILE_UNREADABLE = "file_unreadable", "let the loader read it: rights, disk, size"
     BAD_JSON = "bad_json", "mend the document at the place that the message names"
+    KEY_REPEATED = "key_repeated", "leave one of the two keys at that place"
     REPEATED = "repeated", "leave one of the two; the first was loaded"
     ID_DIFFERS = "id_differs", "a file of another recognition is in this folder: move it"
     DATES_DIFFER = "dates_differ", "names of one recognition say one day"
@@ -20,9 +21,11 @@ class Code(StrEnum):
     NOT_A_PHOTO = "not_a_photo", "send JPEG, PNG or WebP"
     PHOTO_TRUNCATED = "photo_truncated", "copy the photo once more from where it is whole"
     PHOTO_TOO_LARGE = "photo_too_large", "make it smaller: fewer pixels, fewer bytes"
+    SIZE_CHANGED = "size_changed", "loaded without its detections: run load-qwen again"
     PHOTO_CHANGED = "photo_changed", "the file is not the one that was loaded: use --force"
     DISH_UNKNOWN = "dish_unknown", "add the dish to the menu, or take it from the check"
     ROW_REFUSED = "row_refused", "the database does not take it; please report what is special"
+    ROW_CHANGED = "row_changed", "another command changed it meanwhile: load again"
     PHOTO_UNKNOWN = "photo_unknown", "load the recognition first, then the annotations again"
     BOX_OUTSIDE = "box_outside", "boxes are x1, y1, x2, y2 in pixels of the photo"
 
@@ -64,4 +67,4 @@ class Stop(Exception):
         super().__init__(message)
 
 
-USAGE, CANNOT_CONNECT = 2, 3
+USAGE, CANNOT_CONNECT, INTERRUPTED = 2, 3, 130

@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from headrace.recognitions import files, photos
+from headrace.recognitions import files, keys, photos
 from headrace.recognitions.errors import USAGE, Code, Refused, Reject, Stop
 from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import Role
@@ -36,7 +36,10 @@ _CHECK = re.compile(r"(?:.*_correct_dishes|CD|.*_CD|correct_dishes)\.json", re.I
 _PHOTO = {role: re.compile(rf"(?:.*_)?{role}\.(?:jpe?g|png|webp)", re.IGNORECASE) for role in Role}
 
 _Words = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=255)]
-_Id = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=64)] | int
+_Id = (
+    Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=64)]
+    | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # longer ones SQLite rounds
+)
 
 
 class Dish(msgspec.Struct, rename="pascal"):
@@ -120,7 +123,9 @@ def folders(dataset: Path) -> Iterator[Folder]:
 
 
 def _folders(dataset: Path, place: Path, depth: int) -> Iterator[Folder]:
-    below = sorted(entry.path for entry in os.scandir(place) if entry.is_dir())
+    # A link leads to what is found by itself, to where it came from, or out of the dataset.
+    with os.scandir(place) as entries:
+        below = sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
     for path in map(Path, below):
         if named := _FOLDER.fullmatch(path.name):
             yield Folder(int(named[1]), path, shown(path.relative_to(dataset)))
@@ -258,7 +263,9 @@ def _days(name: str) -> Iterator[date]:
 
 def _document(file: File, decoder: msgspec.json.Decoder[T]) -> tuple[Document, T]:
     text = read_text(file.path, file.name, MOST_JSON_BYTES)
-    return Document(file.name, text), decode(text, file.name, decoder)
+    decoded = decode(text, file.name, decoder)
+    keys.check(text, file.name)
+    return Document(file.name, text), decoded
 
 
 def read_text(path: str | Path, name: str, most: int) -> str:

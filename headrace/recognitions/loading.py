@@ -16,14 +16,17 @@ from uuid import UUID
 
 from headrace.recognitions import layout, photos
 from headrace.recognitions.database import Database, RowsRefused, Unavailable
-from headrace.recognitions.errors import Code, Refused, Reject, Stop
+from headrace.recognitions.errors import INTERRUPTED, Code, Refused, Reject, Stop
 from headrace.recognitions.layout import Folder, Recognition
+from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import Role
 from headrace.recognitions.storing import Storing
-from headrace.recognitions.transaction import STORE_FAILURES, Swept, Transactions
+from headrace.recognitions.transaction import STORE_FAILURES, Brought, Swept, Transactions
+from headrace.storage.base import StoreFull
 
 AT_ONCE = 2  # groups: one is stored while another is committed
 READERS = 4  # threads that read and check; of sixteen most waited for the interpreter's lock
+_AGAIN = "; the same command again goes on where this one stopped"
 _KNOWN = """
 SELECT recognition_id, role, object_key, sha256, bytes FROM {{recognition_photos}}
 WHERE tenant_id = :tenant AND recognition_id {among}"""
@@ -48,12 +51,15 @@ class Account:
     rejects: list[Reject] = field(default_factory=list)
     remarks: list[Reject] = field(default_factory=list)
     stopped: Stop | None = None
-    interrupted: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether the outcomes sum up to what was found."""
         return self.outcomes.total() == self.found
+
+    def close(self) -> None:
+        """What has no outcome by now is unprocessed."""
+        self.outcomes[Outcome.UNPROCESSED] += self.found - self.outcomes.total()
 
 
 class Progress(Protocol):
@@ -70,6 +76,18 @@ class Stored:
     key: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The photos, by their keys, that a recognition lacks in the store; `name` is its folder's."""
+
+    name: str
+    photos: dict[str, Photo]
+
+    def has(self, path: str) -> bool:
+        """Whether one of the photos is that file."""
+        return any(photo.name == path for photo in self.photos.values())
 
 
 Known = dict[int, dict[Role, Stored]]
@@ -123,9 +141,8 @@ class Loading:
                 _waited(running, ALL_COMPLETED)
             except KeyboardInterrupt:
                 self._halted.set()
-                self.account.interrupted = True
-        unended = len(found) - self.account.outcomes.total()
-        self._note(Outcome.UNPROCESSED, unended)
+                self.account.stopped = interrupted()
+        self.account.close()
         return self.account
 
     def _unrepeated(self, found: Sequence[Folder]) -> Iterator[Folder]:
@@ -147,13 +164,16 @@ class Loading:
         if self._halted.is_set():
             return
         try:
-            known = {} if self._force else self._known(group)
+            known = {} if self._force else self._patiently_known(group)
             self._look_after([one for one in group if one.recognition_id in known], known)
             self._bring([one for one in group if one.recognition_id not in known])
         except Exception as error:
             self._halted.set()
             with self._lock:
                 self.account.stopped = self.account.stopped or stop_of(error)
+
+    def _patiently_known(self, group: list[Folder]) -> Known:
+        return self._storing.patience.through(Unavailable, lambda: self._known(group))
 
     def _known(self, group: list[Folder]) -> Known:
         listed = self._database.listed([one.recognition_id for one in group])
@@ -167,33 +187,37 @@ class Loading:
 
     def _look_after(self, folders: list[Folder], known: Known) -> None:
         """Those that are there stay as they are; photos that are missing are stored again."""
-        work = [(folder, known[folder.recognition_id]) for folder in folders]
-        for done in self._storing.each(self._looked_after, work):
-            if isinstance(done, Reject):
-                self._reject(done)
-            else:
-                self._note(done)
+        lost = self._storing.each(lambda one: self._lost(known[one.recognition_id]), folders)
+        hurt = [(folder, of) for folder, of in zip(folders, lost, strict=True) if of]
+        self._note(Outcome.SKIPPED, len(folders) - len(hurt))
+        read = list(self._readers.map(_remedy, hurt))
+        for one in read:
+            if isinstance(one, Reject):
+                self._reject(one)
+        self._mend([one for one in read if isinstance(one, Remedy)])
 
-    def _looked_after(self, work: tuple[Folder, dict[Role, Stored]]) -> Outcome | Reject:
-        folder, stored = work
-        missing = {
+    def _lost(self, stored: dict[Role, Stored]) -> dict[Role, Stored]:
+        """Those that the store does not have as they were."""
+        return {
             role: one for role, one in stored.items() if self._storing.size(one.key) != one.size
         }
-        if not missing:
-            return Outcome.SKIPPED
-        try:
-            self._mend(layout.photo_files(folder), missing)
-        except Refused as refused:
-            return refused.reject
-        return Outcome.MENDED
 
-    def _mend(self, found: dict[Role, layout.File], missing: dict[Role, Stored]) -> None:
-        for role, stored in missing.items():
-            photo = photos.look_at(found[role].path, found[role].name)
-            if photo.sha256 != stored.sha256:
-                text = "its stored photo is missing, and the file is another one by now"
-                raise Refused(photo.name, "", Code.PHOTO_CHANGED, text)
-            self._storing.put(stored.key, photo)
+    def _mend(self, found: list[Remedy]) -> None:
+        if not found:
+            return
+        photos = {key: photo for one in found for key, photo in one.photos.items()}
+        try:
+            unnamed = self._transactions.mend(photos)
+        except Refused as refused:
+            self._reject(refused.reject)
+            self._mend([one for one in found if not one.has(refused.reject.path)])
+            return
+        for one in found:
+            if unnamed.isdisjoint(one.photos):
+                self._note(Outcome.MENDED)
+            else:
+                text = "its row went or changed while its photo was stored again"
+                self._reject(Reject(one.name, "", Code.ROW_CHANGED, text))
 
     def _bring(self, folders: list[Folder]) -> None:
         read = list(self._readers.map(_read, folders))
@@ -207,7 +231,7 @@ class Loading:
         if not recognitions:
             return
         try:
-            self._transactions.load(recognitions)
+            brought = self._transactions.load(recognitions, force=self._force)
         except Refused as refused:
             self._load_without(recognitions, refused.reject)
         except RowsRefused as refused:
@@ -219,9 +243,14 @@ class Loading:
                 (one,) = recognitions
                 self._reject(Reject(one.name, "", Code.ROW_REFUSED, str(refused)))
         else:
-            self._note(Outcome.LOADED, len(recognitions))
-            with self._lock:
-                self.account.remarks += [text for one in recognitions for text in one.remarks]
+            self._tell(brought)
+
+    def _tell(self, brought: Brought) -> None:
+        self._note(Outcome.LOADED, len(brought.recognitions))
+        self._note(Outcome.SKIPPED, len(brought.overtaken))
+        with self._lock:
+            self.account.remarks += [one for of in brought.recognitions for one in of.remarks]
+            self.account.remarks += brought.remarks
 
     def _load_without(self, recognitions: list[Recognition], reject: Reject) -> None:
         """All but the one whose photo is not any more what was read."""
@@ -255,18 +284,44 @@ def _read(folder: Folder) -> Recognition | Reject:
         return refused.reject
 
 
+def _remedy(hurt: tuple[Folder, dict[Role, Stored]]) -> Remedy | Reject:
+    folder, lost = hurt
+    try:
+        files = layout.photo_files(folder)
+        found = [(one, files[role]) for role, one in lost.items()]
+        return Remedy(folder.name, {stored.key: _same(stored, file) for stored, file in found})
+    except Refused as refused:
+        return refused.reject
+
+
+def _same(stored: Stored, file: layout.File) -> Photo:
+    """The photo that was stored. Raises Refused if the file is another one."""
+    photo = photos.look_at(file.path, file.name)
+    if photo.sha256 != stored.sha256:
+        text = "its stored photo is missing, and the file is another one by now"
+        raise Refused(photo.name, "", Code.PHOTO_CHANGED, text)
+    return photo
+
+
+def interrupted() -> Stop:
+    """Why a load ends that a person has ended."""
+    return Stop("interrupted", f"interrupted{_AGAIN}", INTERRUPTED)
+
+
 def stop_of(error: Exception) -> Stop:
     """Why a load ends, and what to do. Raises the error itself if it is none that is known."""
-    again = "; the same command again goes on where this one stopped"
     match error:
         case Stop():
             return error
         case Unavailable():
-            return Stop("database_unavailable", f"{error}{again}", 3)
+            return Stop("database_unavailable", f"{error}{_AGAIN}", 3)
         case Swept():
-            return Stop("swept", f"{error}: raise HEADRACE_RECOGNITIONS_GRACE_SECONDS{again}", 3)
+            return Stop("swept", f"{error}: raise HEADRACE_RECOGNITIONS_GRACE_SECONDS{_AGAIN}", 3)
         case RowsRefused():
             return Stop("database_refused", f"the database refused a statement: {error}", 3)
+        case StoreFull():
+            text = f"{error}: make room, or let HEADRACE_HOME be where there is some{_AGAIN}"
+            return Stop("storage_full", text, 3)
     if isinstance(error, STORE_FAILURES):
-        return Stop("storage_unavailable", f"the object store failed: {error}{again}", 3)
+        return Stop("storage_unavailable", f"the object store failed: {error}{_AGAIN}", 3)
     raise error

@@ -63,7 +63,7 @@ class Measures:
     def lines(self) -> list[str]:
         """The same for people, as documented."""
         told = self.told()
-        lines = ["Performance Metrics:", _RULE, f"Total execution time: {_span(told['seconds'])}"]
+        lines = ["Performance Metrics:", _RULE, f"Total execution time: {span(told['seconds'])}"]
         lines += ["", "Throughput:"]
         lines += [f"  {name}: {_rate(name, **one)}" for name, one in told["throughput"].items()]
         lines += ["", "Operation timings:"]
@@ -71,9 +71,12 @@ class Measures:
         return [*lines, "", _RULE]
 
 
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f}m {rest:.0f}s" if minutes else f"{rest:.1f}s"
+def span(seconds: float) -> str:
+    """A time in words, to the second once it has minutes."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest}s"
 
 
 def _rate(name: str, total: int, per_second: float) -> str:

@@ -15,6 +15,8 @@ MOST_BYTES = 32 * 1024 * 1024
 KEPT_BYTES = 256 * 1024  # of each photo of two groups: 100 MiB with the usual sizes
 MOST_PIXELS = 80_000_000  # a bomb of a few kilobytes claims more than that
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+#: What Pillow calls a JPEG of several pictures, as telephones take them; the first is the photo.
+_SEVERAL_JPEGS = "MPO"
 _END_OF_JPEG = b"\xff\xd9"
 
 # Pixels are counted below, before anything is unpacked.
@@ -74,21 +76,31 @@ def _measured(data: bytes, name: str) -> tuple[str, int, int]:
     """Media type, width, height. Raises Refused."""
     try:
         with Image.open(BytesIO(data), formats=tuple(MEDIA_TYPES)) as image:
-            kind, (width, height) = str(image.format), image.size
+            kind, (width, height) = _kind(image), image.size
             if width * height <= MOST_PIXELS and kind == "PNG":
                 image.verify()  # its checksums
     except Image.DecompressionBombError as error:
         raise _too_large(name, "more") from error
     except UnidentifiedImageError as error:
-        text = "expected the bytes of a JPEG, PNG or WebP"
-        raise Refused(name, "", Code.NOT_A_PHOTO, text) from error
+        raise _not_a_photo(name) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise _truncated(name) from error
+    if kind not in MEDIA_TYPES:
+        raise _not_a_photo(name)
     if width * height > MOST_PIXELS:
         raise _too_large(name, f"{width:,} x {height:,}")
     if not _has_its_end(kind, data):
         raise _truncated(name)
     return MEDIA_TYPES[kind], width, height
+
+
+def _kind(image: Image.Image) -> str:
+    return "JPEG" if image.format == _SEVERAL_JPEGS else str(image.format)
+
+
+def _not_a_photo(name: str) -> Refused:
+    text = "expected the bytes of a JPEG, PNG or WebP"
+    return Refused(name, "", Code.NOT_A_PHOTO, text)
 
 
 def _too_large(name: str, found: str) -> Refused:

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
+import psycopg.conninfo
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from headrace.databases import Named
 from headrace.recognitions import ddl
 from headrace.recognitions.database import Rows, RowsRefused, Unavailable, renewed
 from headrace.recognitions.ddl import TENANT
@@ -31,6 +32,7 @@ _TOUCHED = (
     " ON COMMIT DELETE ROWS"
 )
 _LOCK = "(hashtext('headrace_recognitions'), hashtext(:tenant::text))"
+_SILENCE = (psycopg.OperationalError, PoolTimeout)
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -41,13 +43,13 @@ class PostgreSQL:
     aged = "created_at < CURRENT_TIMESTAMP - make_interval(secs => :grace)"
     among = "= ANY(:listed)"
 
-    def __init__(self, url: str, connections: int, role: str) -> None:
-        """Raises Unavailable where nobody lets us in, Stop where the URL or the role is wrong."""
-        parts = urlsplit(url)
-        self.place = f"{parts.hostname or 'local socket'}:{parts.port or 5432}{parts.path}"
+    def __init__(self, named: Named, connections: int, role: str) -> None:
+        """Raises Unavailable where nobody lets us in, Stop where a setting or the role is wrong."""
+        self.place = f"{named.host or 'local socket'}:{named.port or 5432}/{named.name}"
         self._role = role
         try:
-            with psycopg.connect(url, connect_timeout=int(CONNECT_SECONDS)) as connection:
+            own = address(named)
+            with psycopg.connect(own, connect_timeout=int(CONNECT_SECONDS)) as connection:
                 self._look(connection)
         except psycopg.OperationalError as error:
             text = "is it running, and are user, password and database right?"
@@ -56,11 +58,12 @@ class PostgreSQL:
             text = "DATABASE_URL: expected postgresql://user:password@host:port/name"
             raise Stop("bad_setting", text, USAGE) from error
         self._pool = ConnectionPool(
-            url,
+            own,
             min_size=1,
             max_size=connections,
             timeout=CONNECT_SECONDS,
             configure=self._prepare,
+            check=ConnectionPool.check_connection,  # where one has dropped, others have too
             open=True,
         )
 
@@ -104,8 +107,8 @@ class PostgreSQL:
             with self._pool.connection() as connection:
                 connection.execute(f"SET LOCAL app.tenant_id = '{UUID(str(tenant))}'")
                 yield _Session(connection, self, tenant)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Unavailable(f"PostgreSQL at {self.place} does not answer") from error
+        except _SILENCE as error:
+            raise self._unavailable() from error
         except psycopg.Error as error:
             raise RowsRefused(f"PostgreSQL says {error.sqlstate}") from error
 
@@ -117,14 +120,37 @@ class PostgreSQL:
             names = [ddl.in_schemas(table) for table in TABLES]
         else:
             names = list(BY_NAME)
-        with self._pool.connection() as connection:
-            rows = connection.execute(
-                "SELECT name FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL", [names]
-            ).fetchall()
+        absent = "SELECT name FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL"
+        try:
+            with self._pool.connection() as connection:
+                rows = connection.execute(absent, [names]).fetchall()
+        except _SILENCE as error:
+            raise self._unavailable() from error
         return [name for (name,) in rows]
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(f"PostgreSQL at {self.place} does not answer")
 
     def close(self) -> None:
         self._pool.close()
+
+
+def address(named: Named) -> str:
+    """As the driver spells it. Raises Stop where the port is none, psycopg.ProgrammingError where
+    the driver does not know an option.
+    """
+    if not re.fullmatch("[0-9,]*", named.port):
+        text = f"the port of the database is {named.port!r}; expected a number"
+        raise Stop("bad_setting", text, USAGE)
+    own = {
+        "dbname": named.name,
+        "user": named.user,
+        "password": named.password,
+        "host": named.host,
+        "port": named.port,
+    }
+    given = {name: text for name, text in own.items() if text}
+    return psycopg.conninfo.make_conninfo(**{**given, **named.options})
 
 
 class _Session:

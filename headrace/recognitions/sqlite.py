@@ -12,6 +12,7 @@ from uuid import UUID
 
 from headrace.recognitions.database import Rows, RowsRefused, Unavailable, renewed
 from headrace.recognitions.ddl import SQLITE, TENANT
+from headrace.recognitions.errors import USAGE, Stop
 from headrace.recognitions.schema import BY_NAME, Table
 
 WAIT_SECONDS = 60.0  # for another writer
@@ -27,10 +28,17 @@ class SQLite:
     has_tenants = True
 
     def __init__(self, path: str) -> None:
-        """Raises Unavailable where there is no such file."""
+        """Raises Unavailable where there is no such file, Stop where it is no database."""
         self.place = str(path)
         if not Path(path).is_file():
             raise Unavailable(f"there is no database {path}: run `manage.py migrate` first")
+        try:
+            self._tables()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname == "SQLITE_NOTADB":
+                text = f"DATABASE_URL: {path} is no database; expected a file of SQLite"
+                raise Stop("bad_setting", text, USAGE) from error
+            raise self._unavailable() from error
 
     @contextmanager
     def transaction(self, tenant: UUID) -> Iterator["_Session"]:
@@ -40,7 +48,7 @@ class SQLite:
                 yield _Session(connection, tenant)
                 connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            raise Unavailable(f"SQLite at {self.place} does not answer") from error
+            raise self._unavailable() from error
         except sqlite3.Error as error:
             raise RowsRefused(f"SQLite says {error.sqlite_errorname}") from error
 
@@ -54,10 +62,19 @@ class SQLite:
         return json.dumps(list(values))
 
     def missing_tables(self) -> list[str]:
+        try:
+            there = self._tables()
+        except sqlite3.Error as error:
+            raise self._unavailable() from error
+        return [name for name in BY_NAME if name not in there]
+
+    def _tables(self) -> set[str]:
         with closing(sqlite3.connect(self.place, timeout=WAIT_SECONDS)) as connection:
             found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            there = {name for (name,) in found}
-        return [name for name in BY_NAME if name not in there]
+            return {name for (name,) in found}
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(f"SQLite at {self.place} does not answer")
 
     def close(self) -> None:
         """Nothing stays open."""

@@ -9,15 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-import stamina
-
 from headrace.recognitions import photos
 from headrace.recognitions.measures import Measures
+from headrace.recognitions.patience import Patience
 from headrace.recognitions.photos import Photo
-from headrace.storage.base import Measured, ObjectStore, StoreUnavailable
+from headrace.storage.base import Leaving, Measured, ObjectStore, StoreUnavailable
 
 FOLDER = "recognitions"
-FIRST_WAIT, LONGEST_WAIT, JITTER = 0.2, 10.0, 0.2  # seconds
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -29,13 +27,10 @@ class Store(ObjectStore, Measured, Protocol):
 class Storing:
     """A store, the threads that use it, and how often they try."""
 
-    def __init__(
-        self, store: Store, threads: int, attempts: int, factor: float, measures: Measures
-    ) -> None:
+    def __init__(self, store: Store, threads: int, patience: Patience, measures: Measures) -> None:
         self.store = store
         self.threads = threads
-        self._attempts = attempts
-        self._factor = factor
+        self.patience = patience
         self._measures = measures
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="photo")
 
@@ -52,8 +47,6 @@ class Storing:
         data = photos.bytes_of(photo)
         with self._measures.timed("storage_upload"):
             self.patiently(lambda: self.store.put(key, [data]))
-        self._measures.count("images_processed")
-        self._measures.count("bytes_uploaded", len(data))
 
     def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Do it with every item, by the threads. Raises what the first failure raised."""
@@ -70,18 +63,7 @@ class Storing:
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Do it, tried again while the store is unavailable."""
-        for attempt in stamina.retry_context(
-            on=StoreUnavailable,
-            attempts=self._attempts,
-            timeout=None,
-            wait_initial=FIRST_WAIT,
-            wait_max=LONGEST_WAIT,
-            wait_jitter=JITTER,
-            wait_exp_base=self._factor,
-        ):
-            with attempt:
-                return work()
-        raise AssertionError("a retry context ends by returning or raising")
+        return self.patience.through(StoreUnavailable, work)
 
     def size(self, key: str) -> int | None:
         """The stored object's bytes, or None."""
@@ -90,6 +72,12 @@ class Storing:
     def delete(self, key: str) -> None:
         """Remove an object."""
         self.patiently(lambda: self.store.delete(key))
+
+    def delete_left(self, key: str) -> None:
+        """Remove what writers of an object have left that died."""
+        store = self.store
+        if isinstance(store, Leaving):
+            store.delete_left(key)
 
     def close(self) -> None:
         """End the threads."""

@@ -6,7 +6,7 @@ row or a young intent names the object. So an object that is on its way into a t
 also when another transaction with the same photo fails meanwhile.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -82,7 +82,10 @@ class Sweeper:
                 session.lock(exclusive=True)
                 statement = _OPEN.format(aged=self._database.aged, most=AT_ONCE)
                 found = session.rows(statement, grace=self._grace)
-                gone += self._remove_unnamed(session, {key for key, _ in found})
+                keys = {key for key, _ in found}
+                # Only here: for each the folder is listed, and only a kill leaves something.
+                self._storing.each(self._storing.delete_left, keys)
+                gone += self._remove_unnamed(session, keys)
                 dead += sum(state == Intent.PUT for _, state in found)
             if len(found) < AT_ONCE:
                 return Settled(gone, dead)
@@ -90,19 +93,25 @@ class Sweeper:
     def remove_orphans(self) -> int:
         """Remove objects that nothing names and that are older than the grace; how many went.
 
-        They are what a database that was set back to an older state does not know any more.
+        They are what a database that was set back to an older state does not know any more. Where
+        the store goes away in between, all are looked through again.
         """
+        gone: list[int] = []
+        self._storing.patiently(lambda: gone.extend(self._gone_orphans()))
+        return sum(gone)
+
+    def _gone_orphans(self) -> Iterator[int]:
+        """Remove them, some at once; how many."""
         keys = (
             key
             for key in self._storing.store.aged(self._folder, self._grace)
             if key != f"{self._folder}/{OWNER}"
         )
-        gone = 0
         while batch := set(islice(keys, AT_ONCE)):
             with self._database.transaction(self._tenant) as session:
                 session.lock(exclusive=True)
-                gone += self._remove_unnamed(session, batch)
-        return gone
+                removed = self._remove_unnamed(session, batch)
+            yield removed
 
     def _remove_unnamed(self, session: Session, keys: set[str]) -> int:
         """How many objects went; when one resists, the transaction must roll back."""

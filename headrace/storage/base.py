@@ -51,6 +51,14 @@ class Signing(Protocol):
         """A link that reads the object without a key. Raises ObjectMissing where that is seen."""
 
 
+@runtime_checkable
+class Leaving(Protocol):
+    """What some stores can besides, because a writer that dies leaves something in them."""
+
+    def delete_left(self, key: str) -> None:
+        """Remove what writers of that object have left that died; those at work are not hurt."""
+
+
 class ObjectMissing(Exception):
     """There is no object under that key."""
 

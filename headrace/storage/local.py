@@ -2,13 +2,15 @@
 
 Operator's note: an object is written beside its place, flushed to the disk, renamed, and its
 folder flushed, so that neither a crash nor a power cut leaves half of one. Files that end in
-`.part` belong to writers that died. A folder goes with its last file, all but the first below the
-root: a writer that had just made or found it makes it once more, until its `.part` holds it.
+`.part` belong to writers: those at work have theirs locked, those that died do not. A folder goes
+with its last file, all but the first below the root: a writer that had just made or found it makes
+it once more, until its `.part` holds it.
 """
 
 import errno
 import os
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -34,10 +36,10 @@ class LocalStore:
         try:
             with _begun(part) as file:
                 size = _written(file, blocks)
-            part.rename(place)
+                part.rename(place)  # while it is locked
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreFull from error
+                raise StoreFull(f"no room is left on the disk of {self._root}") from error
             raise
         finally:
             part.unlink(missing_ok=True)
@@ -58,6 +60,14 @@ class LocalStore:
                 self._root.joinpath(folder).rmdir()
             except OSError:  # it holds something, or another has removed it
                 break
+
+    def delete_left(self, key: str) -> None:
+        place = self._place(key)
+        left = re.compile(rf"{re.escape(place.name)}\.[0-9a-f]{{32}}\.part")
+        with suppress(FileNotFoundError), os.scandir(place.parent) as entries:
+            for entry in entries:
+                if left.fullmatch(entry.name):
+                    _delete_unlocked(entry.path)
 
     def aged(self, folder: str, older_than_seconds: float) -> Iterator[str]:
         limit = time.time() - older_than_seconds
@@ -108,12 +118,30 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _begun(path: Path) -> BinaryIO:
-    """A new file, which keeps its folder from now on."""
+    """A new file, which keeps its folder from now on, and is locked until it is closed."""
     for _ in range(TRIES):
         with suppress(FileNotFoundError):  # a folder above went with its last file meanwhile
             _make_folder(path.parent)
-            return path.open("xb")
+            file = path.open("xb")
+            with suppress(OSError):  # a file system without locks, where nothing is taken for left
+                _lock(file, waits=True)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()  # it was taken for left before it was locked
     raise FileNotFoundError(errno.ENOENT, "its folder goes as often as it is made", str(path))
+
+
+def _delete_unlocked(path: str) -> None:
+    with suppress(OSError), open(path, "rb") as file:  # it is gone, at work, or not to be told
+        _lock(file, waits=False)
+        os.unlink(path)
+
+
+def _lock(file: BinaryIO, *, waits: bool) -> None:
+    """Lock a file until it is closed. Raises BlockingIOError where another has it, or waits."""
+    import fcntl  # noqa: PLC0415 - Windows has none, and imports this for the client's command
+
+    fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _written(file: BinaryIO, blocks: Iterable[bytes]) -> int:
