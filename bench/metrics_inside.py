@@ -61,7 +61,7 @@ def _queries(tenant: UUID) -> str:
     for number in range(metrics.QUERIES):
         first = FIRST + timedelta(days=number)
         end = first + timedelta(days=89)
-        asked = requests.Asked("day", first, end, "exact", "", 1_000, 0)
+        asked = requests.Asked("day", first, end, "exact", "", 1_000, 0, "")
         began = time.perf_counter()
         selectors.sales(tenant, asked)
         taken.append(time.perf_counter() - began)
