@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 NOT_STARTED = 3
 PAUSE_SECONDS = 2.0  # between two looks at a database that is not there yet
 SHORTEST_SECRET, FEWEST_CHARACTERS = 32, 8
-#: Names of folders that web servers give out by custom.
 _TRIGGERS_OF_TABLES = """
 SELECT t.name, COUNT(g.name) FROM sqlite_master t LEFT JOIN sqlite_master g
 ON g.type = 'trigger' AND g.tbl_name = t.name AND substr(g.name, length(t.name) + 1, 8) = '_tenant_'
 WHERE t.type = 'table' GROUP BY t.name"""
+#: Names of folders that web servers give out by custom.
 _PUBLIC = {"public", "public_html", "htdocs", "static", "www", "wwwroot", "html", "media"}
 _USUAL_SECRETS = ("django-insecure", "change", "secret", "example", "password", "insecure")
 
