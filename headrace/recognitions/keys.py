@@ -16,23 +16,27 @@ READ = {
     *("Name", "ExternalId", "Count", "Dishes"),
     *("dishes", "plates", "qwen_detections", "bbox_2d", "label"),
 }
+_PLAIN = re.compile(rf'"(?:{"|".join(sorted(READ))})"\s*:')
 _TOKEN = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?|[{}\[\],]', re.DOTALL)
 
 
 class Repeats:
     """Which keys come twice, as the hook of `json.loads` that is told of each object.
 
-    `anywhere` tells whether some do; `of_last` has those of the object that ended last.
+    `anywhere` tells whether some do; `of_last` has those of the object that ended last. `read`
+    counts the keys that the loader reads.
     """
 
     def __init__(self) -> None:
         self.anywhere = False
         self.of_last: list[str] = []
+        self.read = 0
 
     def __call__(self, pairs: list[tuple[str, Any]]) -> None:
         keys = [key for key, _ in pairs]
         self.of_last = [] if len(set(keys)) == len(keys) else _twice(keys)
         self.anywhere = self.anywhere or bool(self.of_last)
+        self.read += sum(key in READ for key in keys)
 
 
 def scan(text: str) -> Repeats:
@@ -49,7 +53,9 @@ def check(text: str, name: str) -> None:
     """Raises Refused with the place of the first key that comes twice or, if it is one that is
     read, has an escape. The text is JSON.
     """
-    if "\\" in text or scan(text).anywhere:
+    found = scan(text)
+    # Within a string no quotation mark stands without an escape: what looks like a key is one.
+    if found.anywhere or found.read != len(_PLAIN.findall(text)):
         check_places(text, name)
 
 
