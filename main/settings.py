@@ -213,7 +213,6 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Multi-tenant e-commerce data ingestion that accounts for every line.",
     "VERSION": headrace.__version__,
     "OAS_VERSION": "3.1.0",
-    "ENFORCE_NON_BLANK_FIELDS": True,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
