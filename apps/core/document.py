@@ -9,6 +9,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 
 from apps.core import problems, wire
+from apps.core.health import METHODS
 
 _RENDERERS = {"json": OpenApiJsonRenderer, "yaml": OpenApiYamlRenderer}
 _lock = threading.Lock()
@@ -20,8 +21,8 @@ def document(request: HttpRequest) -> HttpResponse:
 
     It takes a second to make, and nothing else that a caller sends changes it.
     """
-    if request.method not in ("GET", "HEAD"):
-        return problems.not_allowed(request, "GET", "HEAD")
+    if request.method not in METHODS:
+        return problems.not_allowed(request, *METHODS)
     usual = "json" if "json" in request.headers.get("Accept", "") else "yaml"
     kind = request.GET.get("format", usual)
     if kind not in _RENDERERS:
