@@ -105,12 +105,14 @@ def test_a_kept_connection_that_begins_again_and_stalls_is_cut(impatient):
     {
         b"GET /health/live HTTP/1.1\r\nX: " + b"a" * 40_000 + b"\r\n\r\n": 431,  # the whole head
         b"GET /health/live HTTP/1.1\r\nX: " + b"a" * 80_000: 431,  # without an end
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nX: y\r\n\r\n": 414,  # the first line
+        b"GET /" + b"a" * 80_000: 414,
         b"GET /health/live HTTP/1.1\r\nX: " + b"a" * 9_000 + b"\r\n\r\n": 431,  # one field
         b"GET /health/live HTTP/1.1\r\n" + b"X: a\r\n" * 65 + b"\r\n": 431,  # how many
         b"GET /health/live?" + b"a" * 8_200 + b" HTTP/1.1\r\n\r\n": 414,  # the address
         b"\r\n\r\n": 400,
     }.items(),
-    ids=("head", "endless", "field", "fields", "address", "nothing"),
+    ids=("head", "endless", "line", "endless line", "field", "fields", "address", "nothing"),
 )
 def test_heads_that_are_too_large_are_refused(impatient, head, code):
     with connect(impatient) as client:

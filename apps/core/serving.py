@@ -56,6 +56,11 @@ _TOO_LONG = (
     "too_large",
     f"Send no more than {MOST_HEAD:,} bytes of headers.",
 )
+_LINE_TOO_LONG = (
+    "414 URI Too Long",
+    "uri_too_long",
+    "Send fewer parameters; what is long has a place in a body.",
+)
 
 
 class Connection(TConn):
@@ -173,13 +178,18 @@ class Worker(ThreadWorker):
                 block = b""
             conn.head += block
             if not block or len(conn.head) > MOST_HEAD + BLOCK:
-                self._end(conn, _TOO_LONG if block else None)
+                self._end(conn, self._what_is_long(conn) if block else None)
                 return
         if conn.head.index(_END) > MOST_HEAD:
-            self._end(conn, _TOO_LONG)
+            self._end(conn, self._what_is_long(conn))
             return
         conn.give_head()
         super().enqueue_req(conn)
+
+    def _what_is_long(self, conn: Connection) -> tuple[str, str, str]:
+        """Of a head that is: its first line, or the rest."""
+        line, _, _ = conn.head.partition(b"\r\n")
+        return _LINE_TOO_LONG if len(line) > self.cfg.limit_request_line else _TOO_LONG
 
     def _wait(self, conn: Connection) -> None:
         self._gathering.add(conn)
@@ -291,8 +301,7 @@ def _refusal(error: Exception) -> tuple[str, str, str] | None:
         case InvalidResponseHeader() | InvalidResponseHeaderName():  # which is our fault
             return None
         case LimitRequestLine():
-            told = "Send fewer parameters; what is long has a place in a body."
-            return "414 URI Too Long", "uri_too_long", told
+            return _LINE_TOO_LONG
         case LimitRequestHeaders():
             return _TOO_LONG
         case ParseException() if not isinstance(error, NoMoreData):
