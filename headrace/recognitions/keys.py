@@ -33,10 +33,10 @@ class Repeats:
         self.read = 0
 
     def __call__(self, pairs: list[tuple[str, Any]]) -> None:
-        keys = [key for key, _ in pairs]
-        self.of_last = [] if len(set(keys)) == len(keys) else _twice(keys)
+        keys = dict(pairs)
+        self.read += len(READ.intersection(keys))
+        self.of_last = [] if len(keys) == len(pairs) else _twice(pairs)
         self.anywhere = self.anywhere or bool(self.of_last)
-        self.read += sum(key in READ for key in keys)
 
 
 def scan(text: str) -> Repeats:
@@ -98,5 +98,5 @@ def _check_key(open_: list[_Level], string: str, name: str) -> None:
     level.keys.add(level.key)
 
 
-def _twice(keys: list[str]) -> list[str]:
-    return [key for key, times in Counter(keys).items() if times > 1]
+def _twice(pairs: list[tuple[str, Any]]) -> list[str]:
+    return [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
