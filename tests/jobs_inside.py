@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models.functions import Length, Now
 
 from apps.core import jobs, objects, worker
 from apps.core.idempotency import Key
@@ -23,13 +24,14 @@ from apps.core.jobs import Claims, Handler, Lease
 from apps.core.models import Job, JobState, Priority
 from apps.exports import writing
 from apps.exports.models import Export, ExportState
-from apps.ingestions import ledger, processing, services, sources
-from apps.ingestions.models import Chunk, ChunkState
+from apps.ingestions import ledger, processing, services, sessions, sources
+from apps.ingestions.models import Chunk, ChunkState, Segment
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME
-from headrace.pipeline import run
+from headrace.pipeline import run, verify
 from headrace.pipeline.errors import FailureCode, LeaseLost, Permanent, Retryable
 from headrace.pipeline.formats import NDJSON
+from headrace.pipeline.scratch import Bounds
 from headrace.reading import documents
 
 KIND = "test"
@@ -370,9 +372,13 @@ class File:
 
 
 def receive_a_file(lines: int) -> Chunk:
-    tenant = Tenant.objects.create(name="A shop")
+    return receive(File(lines))
+
+
+def receive(file: File, **facts: Any) -> Chunk:
+    tenant = Tenant.objects.create(name="A shop", **facts)
     key = Key(tenant.tenant_id, "file", uuid4().hex)
-    services.receive(services.Delivery(tenant.tenant_id, key, None, "", 0, File(lines)))
+    services.receive(services.Delivery(tenant.tenant_id, key, None, "", 0, file))
     return Chunk.objects.get(tenant_id=tenant.tenant_id)
 
 
@@ -466,6 +472,60 @@ def progress_counts_claims_anew() -> list[int]:
         seen.append(Job.objects.get().attempts)
         let_expire(lease)
     return seen
+
+
+class Berlin(File):
+    """Two lines with times of Berlin, of which there is only the second."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def blocks(self) -> list[bytes]:
+        when = ("2025-03-30T02:30:00", "2025-03-01T00:00:00")
+        row = '{"customer_id": "%s", "created_at": "%s"}\n'
+        return [(row % (uuid4(), one)).encode() for one in when]
+
+
+def read_again(changed: str) -> dict[str, Any]:
+    """A file whose worker dies when it is planned, and whose tenant moves to another zone; `file`
+    tells that it is read as another version of the program might read it.
+    """
+    clear()
+    chunk = receive(Berlin(), time_zone="Europe/Berlin")
+    _plan_and_die(chunk)
+    for note in settings.HEADRACE_HOME.glob("scratch/*/*/ready"):
+        note.unlink()  # another machine has none
+    Tenant.objects.filter(pk=chunk.tenant_id).update(time_zone="UTC")
+    if changed == "file":
+        Chunk.objects.filter(pk=chunk.pk).update(time_zone="UTC")
+    worker.execute(_claim())
+    ends = [_end_of(chunk)]
+    if sessions.retry(chunk.pk):
+        worker.execute(_claim())
+        ends.append(_end_of(chunk))
+    return {"ends": ends}
+
+
+def _end_of(chunk: Chunk) -> list[Any]:
+    chunk.refresh_from_db()
+    counts = {name.value: number for name, number in chunk.counts.items() if number}
+    return [chunk.state, chunk.code, counts]
+
+
+def plan_many_keys(rows: str) -> list[int]:
+    """Keep a plan whose segments remember so many keys in all; how many bytes each has kept."""
+    clear()
+    chunk = receive_a_file(lines=1)
+    own = ledger.ChunkLedger(chunk, _claim(), processing.wake_others)
+    with sources.scratch(Job.objects.get().pk) as folder:
+        verified = verify.verify(ledger.load_of(chunk), folder, lambda records: None)
+    each = 50_000
+    number = -(-int(rows) // each)
+    edges = ["", *(f"{at:036}" for at in range(1, number)), ""]
+    digests = (os.urandom(8 * each) for _ in range(number))
+    own.record_plan(verified, [Bounds(*pair) for pair in pairwise(edges)], digests)
+    kept = Segment.objects.filter(chunk=chunk).order_by("number")
+    return list(kept.values_list(Length("digests"), flat=True))
 
 
 class Vanishing(ledger.ChunkLedger):

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -20,6 +21,7 @@ from headrace.pipeline.dialects import mysql
 from headrace.pipeline.load import Load
 from headrace.pipeline.report import (
     LineOutcomes,
+    Lines,
     Outcome,
     Parked,
     Reject,
@@ -101,15 +103,20 @@ class LocalLedger:
         return self.plan
 
     def record_plan(
-        self, verified: Verified, bounds: list[Bounds], digests: list[bytes | None]
+        self, verified: Verified, bounds: list[Bounds], digests: Iterator[bytes | None]
     ) -> None:
         self.plan = bounds
-        self.digests = digests
+        self.digests = list(digests)
         self.outcomes = verified.outcomes
         self.received = verified.received
         self.unknown_keys = verified.unknown_keys
         for page in verified.reject_pages():
             self.rejects += rejects_of(page.blob)
+
+    def check_open(self, lines: Lines) -> None:
+        landed = [lines for report in self.landed.values() for lines in report.outcomes.values()]
+        sound = self.outcomes.lines_of(Outcome.UNPROCESSED).tolist()
+        assert sorted(lines.tolist()) == sorted({*sound} - {*chain.from_iterable(landed)})
 
     def pending(self) -> list[int]:
         return [number for number in range(len(self.plan or [])) if number not in self.landed]

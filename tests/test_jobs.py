@@ -188,3 +188,20 @@ def test_a_takeover_uses_the_scratch_files_of_this_boot_and_leaves_none(database
         "rows": 12,
         "left": [],
     }
+
+
+def test_a_file_is_read_again_in_the_zone_that_its_tenant_had_when_it_came(database):
+    landed = ["completed_with_rejects", "", {"inserted": 1, "rejected": 1}]
+    assert database.do("read_again", "tenant") == {"ends": [landed]}
+
+
+def test_a_file_that_is_read_otherwise_than_it_was_planned_lands_only_from_its_beginning(database):
+    refused = ["failed", "read_otherwise", {"rejected": 1, "unprocessed": 1}]
+    assert database.do("read_again", "file") == {
+        "ends": [refused, ["completed", "", {"inserted": 2}]]
+    }
+
+
+def test_the_plan_of_a_file_of_millions_is_kept_by_statements_that_a_server_takes(database):
+    kept = database.do("plan_many_keys", 3_000_000, lease_seconds=60)
+    assert kept == [400_000] * 60

@@ -48,6 +48,7 @@ def test_of_tied_rows_whose_own_key_is_not_told_anything_may_come():
 
 def test_more_digests_than_are_compared_say_that_anything_may_come(monkeypatch):
     monkeypatch.setattr(older, "MOST_BYTES", 16)
+    monkeypatch.setattr(older, "MOST_KEPT", 16)
     one, two = pack(index_of("a", "b")), pack(index_of("c"))
     assert one is not None
     assert pack(index_of("a", "b", "c")) is None

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
+import numpy as np
 from django.conf import settings
 from django.db import Error, connection
 from django.db.models.functions import Now
@@ -25,12 +27,13 @@ from headrace.pipeline import owners
 from headrace.pipeline.dialects.base import Dialect
 from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.load import Load, Policy
-from headrace.pipeline.report import Outcome, SegmentReport
+from headrace.pipeline.report import Lines, Outcome, SegmentReport
 from headrace.pipeline.scratch import Bounds
 from headrace.pipeline.verify import Verified
 from headrace.storage.base import ObjectMissing
 
 LOOK_SECONDS = 1.0
+SEGMENTS_AT_ONCE = 4  # in a statement: their digests, 8 bytes a row, are to fit into a packet
 #: What else is to be done when rows of a file may have landed, by apps that we do not know.
 AFTER_LANDING: list[Callable[[Chunk], None]] = []
 
@@ -59,7 +62,7 @@ def load_of(chunk: Chunk) -> Load:
         compression=chunk.compression,
         format=chunk.format,
         delimiter=chunk.delimiter,
-        zone=ZoneInfo(tenant.time_zone),
+        zone=ZoneInfo(chunk.time_zone or tenant.time_zone),
         parks=_parks(chunk.upload) and not chunk.event_key,
         older=partial(older_files.may_bring, chunk),
         max_bytes=settings.HEADRACE_MAX_UNPACKED_BYTES,
@@ -163,21 +166,29 @@ class ChunkLedger:
             return None
         return [Bounds(*row) for row in self._rows().values_list("low", "high")]
 
+    def check_open(self, lines: Lines) -> None:
+        without = accounts.merged_outcomes(self._chunk).lines_of(Outcome.UNPROCESSED)
+        if not np.array_equal(without, np.sort(lines)):
+            told = f"expected to find {len(without):,} lines that are sound, found {len(lines):,}"
+            raise Permanent(FailureCode.READ_OTHERWISE, f"{told}, or others")
+
     def pending(self) -> list[int]:
         return list(self._rows().filter(report=None).values_list("number", flat=True))
 
     def record_plan(
-        self, verified: Verified, bounds: list[Bounds], digests: list[bytes | None]
+        self, verified: Verified, bounds: list[Bounds], digests: Iterator[bytes | None]
     ) -> None:
         chunk = self._chunk
         rejected = verified.outcomes.counts()[Outcome.REJECTED]
         with fenced(self._lease):
             day = accounts.take_rows(chunk, verified.received, rejected)
             accounts.keep_rejects(chunk, verified.reject_pages())
-            Segment.objects.bulk_create(
-                Segment(chunk=chunk, number=number, low=low, high=high, digests=kept)
-                for number, ((low, high), kept) in enumerate(zip(bounds, digests, strict=True))
-            )
+            planned = enumerate(zip(bounds, digests, strict=True))
+            while some := list(islice(planned, SEGMENTS_AT_ONCE)):
+                Segment.objects.bulk_create(
+                    Segment(chunk=chunk, number=number, low=low, high=high, digests=kept)
+                    for number, ((low, high), kept) in some
+                )
             Chunk.objects.filter(pk=chunk.pk).update(
                 state=ChunkState.PROMOTING,
                 is_planned=True,

@@ -104,6 +104,12 @@ class Chunk(Counters):
     upload = models.ForeignKey(Upload, on_delete=models.CASCADE, related_name="chunks")
     tenant_id = models.UUIDField()
     number = models.BigIntegerField()
+    time_zone = models.CharField(
+        max_length=64,
+        default="",
+        db_default="",
+        help_text="of its naive times: the tenant's when it came; empty: the tenant's now",
+    )
     entity = models.CharField(max_length=40)
     filename = models.CharField(max_length=255)
     compression = models.CharField(max_length=10)

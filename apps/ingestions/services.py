@@ -189,7 +189,7 @@ def _accept(delivery: Delivery, key: Key, reception: Reception, source: str) -> 
     entity = _entity(delivery)
     reading = reading_for(delivery, reception)
     with transaction.atomic():
-        number = next_number(delivery.tenant)
+        place = next_place(delivery.tenant)
         keys.check_caller()
         admission.check_tenant(delivery.tenant, delivery.token, reception.bytes)
         upload = _joined(delivery)
@@ -197,7 +197,7 @@ def _accept(delivery: Delivery, key: Key, reception: Reception, source: str) -> 
             id=reception.id,
             upload=upload,
             tenant_id=delivery.tenant,
-            number=number,
+            **place._asdict(),
             entity=entity,
             filename=delivery.filename,
             **reading._asdict(),
@@ -249,14 +249,25 @@ def _joined(delivery: Delivery) -> Upload:
     return found
 
 
-def next_number(tenant: UUID) -> int:
-    """The file's place among the tenant's. It holds the tenant's row until the commit.
+class Place(NamedTuple):
+    """A file's number among the tenant's, and the zone of its naive times.
+
+    The zone is that of the moment in which the file came: whenever it is read again, it is read
+    alike.
+    """
+
+    number: int
+    time_zone: str
+
+
+def next_place(tenant: UUID) -> Place:
+    """The place of a file that has come. It holds the tenant's row until the commit.
 
     Raises Problem if the tenant has been erased since.
     """
     if not Tenant.objects.filter(pk=tenant).update(last_number=F("last_number") + 1):
         raise doors.absent()
-    return Tenant.objects.values_list("last_number", flat=True).get(pk=tenant)
+    return Place(*Tenant.objects.values_list("last_number", "time_zone").get(pk=tenant))
 
 
 def _entity(delivery: Delivery) -> str:

@@ -85,7 +85,7 @@ def _receive(source: Path, tenant: UUID, entity: Entity, key: UUID, sha256: str)
             id=key,
             upload=_upload(tenant),
             tenant_id=tenant,
-            number=services.next_number(tenant),
+            **services.next_place(tenant)._asdict(),
             entity=entity.name,
             filename=path.name,
             compression="",

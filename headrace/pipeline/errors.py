@@ -65,6 +65,10 @@ class FailureCode(_Coded):
     TOO_MANY_LINES = "too_many_lines", "Split the file below 200,000,000 lines."
     SOURCE_LOST = "source_lost", "The stored bytes are not those received: send the file again."
     SUM_RULE = "sum_rule", "The outcomes do not sum to the lines: report the chunk's id."
+    READ_OTHERWISE = (
+        "read_otherwise",
+        "Resume the upload, or send the file again: another version of the program has begun it.",
+    )
     QUARANTINED = "quarantined", "Processing died repeatedly: report the chunk's id."
     TOO_MANY_REJECTS = (
         "too_many_rejects",

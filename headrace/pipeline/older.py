@@ -20,7 +20,8 @@ Keys = npt.NDArray[np.bytes_]  #: segment keys, as an index has them
 Mask = npt.NDArray[np.bool_]
 Digests = npt.NDArray[np.uint64]
 Older = Callable[[Keys], Mask]  #: of which keys an older file may still bring a row
-MOST_BYTES = 8 << 20  # of digests that are kept of a segment, or compared with one
+MOST_BYTES = 8 << 20  # of digests that are compared with a segment's
+MOST_KEPT = 2 << 20  # and that are kept of one
 # Written out: they must be the same in every process, whatever makes its random numbers.
 _WEIGHTS = np.array(
     [
@@ -65,8 +66,8 @@ def pack(index: Index, entity: Entity) -> bytes | None:
     keys = index["key"]
     if entity.segment_field != entity.key or _is_grouped(keys).any():
         return None
-    packed = _digests(keys).astype("<u8").tobytes()
-    return packed if len(packed) <= MOST_BYTES else None
+    packed = np.unique(_digests(keys)).astype("<u8").tobytes()
+    return packed if len(packed) <= MOST_KEPT else None
 
 
 def _is_among(ours: Digests, known: Digests) -> Mask:

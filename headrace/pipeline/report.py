@@ -90,6 +90,10 @@ class LineOutcomes:
         """Decide these lines."""
         np.frombuffer(self._letters, dtype=np.uint8)[lines - 1] = outcome.letter
 
+    def lines_of(self, outcome: Outcome) -> Lines:
+        """The lines of that outcome, in order."""
+        return np.flatnonzero(np.frombuffer(self._letters, np.uint8) == outcome.letter) + 1
+
     def counts(self) -> Counts:
         return {outcome: self._letters.count(outcome.letter) for outcome in Outcome}
 

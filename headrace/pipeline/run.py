@@ -7,7 +7,7 @@ ends. Pass A is deterministic: where its scratch files are not at hand they are 
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -50,10 +50,15 @@ class Ledger(Protocol):
         """The plan that an earlier claim recorded; None if there is none."""
 
     def record_plan(
-        self, verified: Verified, bounds: list[Bounds], digests: list[bytes | None]
+        self, verified: Verified, bounds: list[Bounds], digests: Iterator[bytes | None]
     ) -> None:
         """Keep what pass A found, and the plan: of each segment its bounds, and of its keys what
-        older.py keeps.
+        older.py keeps, which are to be read once, since all together they may be large.
+        """
+
+    def check_open(self, lines: Lines) -> None:
+        """Raises Permanent unless these, which pass A has just found in the segments that have not
+        landed, are the lines that have no outcome yet.
         """
 
     def pending(self) -> list[int]:
@@ -108,12 +113,16 @@ def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list
     bounds = _planned(load, dialect, verified.rows) if recorded is None else recorded
     segments = scratch.scatter(verified.rows, bounds, folder)
     if recorded is None:
-        digests = [segment.digests(load.entity) for segment in segments]
-        ledger.record_plan(verified, bounds, digests)
-    if load.policy.whole:
-        _check_size(load.policy, verified.rows)
+        ledger.record_plan(verified, bounds, (one.digests(load.entity) for one in segments))
+    else:
+        ledger.check_open(_lines(segments[number] for number in ledger.pending()))
+    _check_sizes(load.policy, segments)
     scratch.keep(folder, load, segments)
     return segments
+
+
+def _lines(segments: Iterable[RowFile]) -> Lines:
+    return np.concatenate([np.zeros(0, np.int64), *(one.lines() for one in segments)])
 
 
 def _planned(load: Load, dialect: Dialect, rows: RowFile) -> list[Bounds]:
@@ -128,11 +137,22 @@ def _segment_rows(load: Load, dialect: Dialect) -> int:
     return rows if load.entity.levels is None else min(rows, MOST_MOVEMENTS)
 
 
-def _check_size(policy: Policy, rows: RowFile) -> None:
-    if rows.count > policy.whole_rows or rows.bytes > policy.whole_bytes:
-        limits = f"{policy.whole_rows:,} rows and {policy.whole_bytes:,} bytes at once"
-        found = f"found {rows.count:,} rows of {rows.bytes:,} bytes"
-        raise Permanent(FailureCode.TOO_LARGE_AT_ONCE, f"expected at most {limits}, {found}")
+def _check_sizes(policy: Policy, segments: list[RowFile]) -> None:
+    """Raises Permanent for a segment that is too large to be in memory: a whole file, or rows that
+    have to be landed together since they share a key.
+    """
+    for rows in segments:
+        if rows.bytes > policy.whole_bytes or (policy.whole and rows.count > policy.whole_rows):
+            raise _too_large(policy, rows)
+
+
+def _too_large(policy: Policy, rows: RowFile) -> Permanent:
+    limits = f"{policy.whole_bytes:,} bytes at once"
+    if policy.whole:
+        limits = f"{policy.whole_rows:,} rows and {limits}"
+    what = "the whole file has" if policy.whole else "rows that share keys are"
+    found = f"{what} {rows.count:,} rows of {rows.bytes:,} bytes"
+    return Permanent(FailureCode.TOO_LARGE_AT_ONCE, f"expected at most {limits}; {found}")
 
 
 def _check_policy(load: Load, ledger: Ledger) -> None:
