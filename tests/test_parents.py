@@ -528,3 +528,20 @@ def is_deleted(stage: Stage, number: int) -> bool:
         return False
     execute("COMMIT")
     return True
+
+
+def test_a_reference_to_what_a_load_changes_is_heard(stage):
+    stage.new_tenant(ORDERS, 1)
+    land(stage, ORDERS, example(ORDERS, 1, external_order_id="A"))
+    made = (
+        "CREATE TABLE shipments (tenant_id uuid, external_order_id varchar(100),"
+        " CONSTRAINT own FOREIGN KEY (tenant_id, external_order_id)"
+        " REFERENCES orders (tenant_id, external_order_id));"
+        f" INSERT INTO shipments VALUES ('{stage.database.tenant}', 'A')"
+    )
+    with changed(stage, made, "DROP TABLE shipments"):
+        renamed = land(stage, ORDERS, example(ORDERS, 1, external_order_id="B"), number=2)
+        assert records.rejected(renamed) == [(1, "database_refused", "")]
+        assert (
+            stage.ask("SELECT count(*) FROM orders JOIN shipments USING (external_order_id)") == 1
+        )

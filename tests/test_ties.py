@@ -1,9 +1,16 @@
 """What becomes of a line must not depend on how its file is cut into segments."""
 
+from dataclasses import replace
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from headrace.pipeline import scratch, ties
+from headrace.pipeline.errors import FailureCode, Permanent
+from headrace.pipeline.load import Policy
+from headrace.pipeline.verify import verify
+from tests import road
 from tests.road import land, ndjson
 
 OTHERS = 60
@@ -62,3 +69,44 @@ def test_an_event_id_under_two_products_ends_alike_however_cut(database, tmp_pat
     database.dialect.segment_rows = 4
     ledger = land(database, tmp_path, "stock_events", ndjson(*others, *twice), number=2)
     assert ledger.outcome_by_line() == ["inserted"] * 31 + ["rejected"]
+
+
+def test_rows_that_must_land_together_and_are_too_many_are_refused_and_no_others(
+    database, tmp_path
+):
+    policy = Policy(whole_bytes=1_500)
+    database.dialect.segment_rows = 5
+    many = [product(number, f"S{number}") for number in range(100)]
+    assert land(database, tmp_path, "products", ndjson(*many), policy=policy).finished
+    tied = [product(number, "A") for number in range(100)]
+    with pytest.raises(Permanent, match="expected at most 1,500 bytes at once; rows that") as told:
+        land(database, tmp_path, "products", ndjson(*tied), policy=policy)
+    assert told.value.code is FailureCode.TOO_LARGE_AT_ONCE
+
+
+def test_more_keys_that_share_values_than_are_kept_in_memory_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(ties, "MOST_TIED", 10)
+    load = road.load_of("products", ndjson(*(product(number, "A") for number in range(11))))
+    with pytest.raises(Permanent, match="expected at most 10 keys that share values") as told:
+        verify(load, tmp_path, lambda _: None).rows.gather()
+    assert told.value.code is FailureCode.TOO_LARGE_AT_ONCE
+
+
+def test_rows_that_another_version_or_zone_has_made_are_made_anew(tmp_path):
+    load = road.load_of("products", ndjson(product(1, "A")))
+    scratch.keep(tmp_path, load, [])
+    assert scratch.kept(tmp_path, load) == []
+    older = replace(load.entity, fields=load.entity.fields[:-1])
+    for changed in ({"entity": older}, {"zone": ZoneInfo("Europe/Berlin")}):
+        assert scratch.kept(tmp_path, replace(load, **changed)) is None
+
+
+def test_where_long_rows_are_together_segments_have_fewer_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(scratch, "SEGMENT_BYTES", 2_000)
+    mixed = [{**product(at, f"S{at}"), "name": "x" * (1 if at < 100 else 250)} for at in range(200)]
+    rows = verify(road.load_of("products", ndjson(*mixed)), tmp_path, lambda _: None).rows
+    cut = scratch.scatter(rows, scratch.plan(rows, 50_000), tmp_path)
+    sizes = [segment.bytes for segment in cut]
+    assert sum(segment.count for segment in cut) == 200
+    assert max(sizes) <= 2_400
+    assert min(sizes) >= 1_000

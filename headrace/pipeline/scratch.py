@@ -20,6 +20,7 @@ import numpy.typing as npt
 from headrace.pipeline import older
 from headrace.pipeline.load import Load
 from headrace.pipeline.ready import INDEX, NO_ROWS, Index, ReadyRows
+from headrace.pipeline.report import Lines
 from headrace.pipeline.scanning import Scanned
 from headrace.pipeline.ties import GROUPED, Ties
 from headrace.schema import Entity
@@ -85,8 +86,15 @@ class RowFile:
 
     def digests(self, entity: Entity) -> bytes | None:
         """What older.py keeps of the segment keys; meant for the files of segments."""
-        index = np.fromfile(self._index, INDEX) if self.count else NO_ROWS.index
-        return older.pack(index, entity)
+        return older.pack(self._all_of_index(), entity)
+
+    def lines(self) -> Lines:
+        """The lines that the rows came from; meant for the files of segments."""
+        lines: Lines = self._all_of_index()["line"].astype(np.int64)
+        return lines
+
+    def _all_of_index(self) -> Index:
+        return np.fromfile(self._index, INDEX) if self.count else NO_ROWS.index
 
     def blocks(self) -> Iterator[ReadyRows]:
         """The rows, some 100,000 at a time, fewer of long ones."""
@@ -96,12 +104,16 @@ class RowFile:
             for part in chain.from_iterable(map(_by_size, _index_blocks(index))):
                 yield ReadyRows(part, rows.read(int(part["length"].sum())))
 
-    def sample_of_keys(self) -> npt.NDArray[np.bytes_]:
-        """At most some SAMPLE_ROWS segment keys, evenly spread over the file, sorted."""
+    def sample(self) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+        """At most some SAMPLE_ROWS segment keys, evenly spread over the file, sorted, and how many
+        bytes their rows have.
+        """
         step = max(1, self.count // SAMPLE_ROWS)
         with self._index.open("rb") as file:
-            parts = [part["key"][::step].copy() for part in _index_blocks(file)]
-        return np.sort(np.concatenate(parts))
+            parts = [part[["key", "length"]][::step].copy() for part in _index_blocks(file)]
+        found = np.concatenate(parts)
+        found = found[np.argsort(found["key"], kind="stable")]
+        return found["key"], found["length"].astype(np.int64)
 
 
 def _index_blocks(file: BinaryIO) -> Iterator[Index]:
@@ -116,11 +128,15 @@ def _by_size(part: Index) -> list[Index]:
 
 def plan(rows: RowFile, segment_rows: int) -> list[Bounds]:
     """Key ranges of about `segment_rows` rows each, fewer of long ones; none for no rows."""
-    wanted = max(-(-rows.count // segment_rows), -(-rows.bytes // SEGMENT_BYTES))
-    if wanted <= 1:
+    if rows.count <= segment_rows and rows.bytes <= SEGMENT_BYTES:
         return [Bounds("", "")] if rows.count else []
-    keys = rows.sample_of_keys()
-    cuts = np.unique(keys[[len(keys) * cut // wanted for cut in range(1, wanted)]])
+    keys, lengths = rows.sample()
+    # Of a segment a row takes the part that it has of the rows, or of the bytes if that is more.
+    taken = np.cumsum(np.maximum(lengths * segment_rows, SEGMENT_BYTES))
+    total, full = int(taken[-1]), segment_rows * SEGMENT_BYTES
+    wanted = -(-total * rows.count // (len(keys) * full))
+    ends = [total * cut // wanted for cut in range(1, wanted)]
+    cuts = np.unique(keys[np.searchsorted(taken, ends, side="right")])
     edges = ["", *(cut.decode() for cut in cuts.tolist()), ""]
     return [Bounds(low, high) for low, high in pairwise(edges)]
 
@@ -156,8 +172,13 @@ def clear(folder: Path) -> None:
 
 
 def _identity(load: Load) -> list[str]:
-    """A job's number may come again, in another database: what the rows were made of may not."""
-    return [str(load.tenant), load.entity.name, load.sha256, load.format, load.delimiter]
+    """A job's number may come again, in another database: what the rows were made of may not.
+
+    Nor may it be by another version of the program, or in another zone.
+    """
+    fields = [f"{field.name} {field.type} {field.null}" for field in load.entity.fields]
+    read = [load.sha256, load.format, load.delimiter, load.zone.key]
+    return [str(load.tenant), load.entity.name, *read, *fields]
 
 
 def _boot() -> str | None:

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from headrace.pipeline.errors import FailureCode, Permanent
 from headrace.pipeline.ready import Row
 from headrace.schema import Entity
 
 Digests = npt.NDArray[np.uint64]
 GROUPED = b"#"  #: begins the segment key of tied rows, as no id can
+MOST_TIED = 1_000_000  # segment keys: 150 MB
 PASS_ROWS = 1_000_000  # of a million rows at a time: 50 MB
 
 
@@ -107,7 +109,7 @@ class Ties:
 
 
 class _Union:
-    """Disjoint sets; a set is named by its smallest member."""
+    """Disjoint sets; a set is named by its smallest member. Raises Permanent for too many nodes."""
 
     def __init__(self) -> None:
         self._parents: dict[int, int] = {}
@@ -121,6 +123,9 @@ class _Union:
     def join(self, one: int, other: int) -> None:
         first, second = sorted((self.find(one), self.find(other)))
         self._parents[second] = first
+        if len(self._parents) > MOST_TIED:
+            text = f"expected at most {MOST_TIED:,} keys that share values, found more"
+            raise Permanent(FailureCode.TOO_LARGE_AT_ONCE, text)
 
     def find(self, node: int) -> int:
         self._parents.setdefault(node, node)

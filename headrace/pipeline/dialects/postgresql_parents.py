@@ -80,8 +80,8 @@ def guarded(entity: Entity) -> str:
 def others(entity: Entity) -> str:
     """The triggers of the entity's table that are not ours, which must fire, or must not.
 
-    Ours are the guards, those of our foreign keys, and those of keys that refer to the table: they
-    look at keys that change, and a load changes none.
+    Ours are the guards, those of our foreign keys, and those of keys that refer to the table by its
+    primary key: they look at keys that change, and a load changes no primary one.
     """
     fields = "|".join(reference.field for reference in entity.references)
     own = ", ".join(f"'{_guard(entity.name, level)}'" for level in _LEVELS)
@@ -93,6 +93,8 @@ def others(entity: Entity) -> str:
     LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
     WHERE t.tgname NOT IN ({own})
       AND (c.confrelid = t.tgrelid AND c.conrelid <> t.tgrelid
+           AND c.conindid = (SELECT indexrelid FROM pg_index
+                             WHERE indrelid = t.tgrelid AND indisprimary)
            OR c.conname ~ '^{entity.name}(_p[0-9]+)?_({fields})_fkey$') IS NOT TRUE"""
 
 
