@@ -9,6 +9,7 @@ import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -215,6 +216,15 @@ def test_cells_of_any_delimiter_and_columns_in_any_order_are_read(entity: Entity
             assert_same(entity, line, found, reader.inspect(line))
             passed += 1
     assert passed > 5
+
+
+@needs_scanner
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_an_object_that_is_followed_by_its_delimiter_is_read(delimiter: str):
+    load = replace(load_of(CUSTOMERS), format="csv", delimiter=delimiter)
+    scan = scanning.scan_of(load, ["customer_id", "metadata", "name"], delimiter)
+    line = delimiter.join([str(UUID(int=7)), "{}", "a"]).encode()
+    assert "{}" in scanned(scan, line).text
 
 
 @needs_scanner

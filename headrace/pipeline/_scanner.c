@@ -768,7 +768,9 @@ static int is_read(Scanner *self, const Field *field, Cell *cell)
     if (field->kind != OBJECT)
         return is_clean(field, text);
     const char *behind = read_object(self, past_blanks(text.at), &cell->text);
-    return behind && past_blanks(behind) == text.at + text.size;
+    const char *end = text.at + text.size;
+    // A tab that ends the cell is no blank of it.
+    return behind && (behind == end || past_blanks(behind) == end);
 }
 
 static int is_column_read(Scanner *self, int column, Cell cell)
