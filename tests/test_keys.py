@@ -53,7 +53,7 @@ def revoke(merchant: Merchant, key_id: str):
     return merchant.request("POST", at(merchant, key_id, "revoke"))
 
 
-def change(merchant: Merchant, key_id: str, **changes: object):
+def change(merchant: Merchant, key_id: str, /, **changes: object):
     return merchant.request("PATCH", at(merchant, key_id), json=changes)
 
 
@@ -715,12 +715,11 @@ def test_a_key_with_a_limit_makes_none_by_which_it_would_call_more_often(running
     owner = running_service.add_tenant()
     limited = mint(owner, "admin", "read", max_calls_per_minute=6)
     second = ask_for_key(limited, ["read"], max_calls_per_minute=6).json()["key"]
-    third = rotate(limited, id_of(limited)).json()["key"]
+    other = id_of(mint(owner, "read", max_calls_per_minute=6))
+    third, fourth = (rotate(limited, key).json()["key"] for key in (other, id_of(limited)))
     read = f"/tenants/{owner.tenant}/customers/"
     statuses = [limited.request("GET", read).status_code for _ in range(7)]
     assert statuses[-1] == 429
-    other = id_of(mint(owner, "read", max_calls_per_minute=6))
-    fourth = rotate(limited, other).json()["key"]
     for key in (second, third, fourth):
         answer = Merchant(running_service, owner.tenant, key).request("GET", read)
         assert (answer.status_code, answer.json()["code"]) == (429, "quota-exceeded")
