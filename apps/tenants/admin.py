@@ -1,7 +1,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from django import forms
@@ -146,11 +146,12 @@ class ApiKeyAdmin(Looking):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_operate_permission(request)
 
-    def render_change_form(self, request: HttpRequest, context: Any, **more: Any) -> Any:
-        row = more.get("obj")
-        has_place = row is not None and row.tenant_id and not (row.revoked_at or row.replaced_by)
-        context["may_rotate"] = has_place and self.has_operate_permission(request)
-        return super().render_change_form(request, context, **more)
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """A key to look at, with the way to its rotation."""
+        told = {**(extra_context or {}), "may_operate": self.has_operate_permission(request)}
+        return super().change_view(request, object_id, form_url, told)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -194,8 +195,9 @@ class ApiKeyAdmin(Looking):
             except Problem as problem:
                 form.add_error(None, problem.detail)
         names = [field.name for field in form.visible_fields()]
-        told = {"form": form, "adminform": AdminForm(form, [(None, {"fields": names})], {})}
-        return self._page(request, "ask", title=title, media=self.media + form.media, **told)
+        lines = AdminForm(cast(Any, form), [(None, {"fields": names})], {})
+        media = self.media + form.media
+        return self._page(request, "ask", title=title, form=form, adminform=lines, media=media)
 
     def _shown(
         self, request: HttpRequest, effect: Callable[[], Answer], title: str

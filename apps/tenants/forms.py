@@ -14,7 +14,12 @@ from rest_framework.serializers import Serializer
 from apps.tenants import serializers as shapes
 from apps.tenants.models import ApiKey, Tenant
 
-_NEW, _ROTATION = shapes.NewKey().fields, shapes.Rotation().fields
+
+def _fields(shape: type[Serializer]) -> Any:
+    return shape().fields
+
+
+_NEW, _ROTATION = _fields(shapes.NewKey), _fields(shapes.Rotation)
 
 
 def _new_name() -> str:
@@ -38,7 +43,7 @@ class OnceForm(forms.Form):
             raise ValidationError("This form is too old: open the page anew.") from None
 
     def clean(self) -> None:
-        given = {name: self.cleaned_data.get(name) for name in self.shape().fields}
+        given = {name: self.cleaned_data.get(name) for name in _fields(self.shape)}
         checked = self.shape(data=given)
         if checked.is_valid():
             self.asked = checked.validated_data
