@@ -22,8 +22,11 @@ def _fields(shape: type[Serializer]) -> Any:
 _NEW, _ROTATION = _fields(shapes.NewKey), _fields(shapes.Rotation)
 
 
+_SALT = "apps.tenants.forms.once"  # no other signed text is the name of a form
+
+
 def _new_name() -> str:
-    return signing.dumps(uuid4().hex)
+    return signing.dumps(uuid4().hex, salt=_SALT)
 
 
 class OnceForm(forms.Form):
@@ -38,7 +41,7 @@ class OnceForm(forms.Form):
     def clean_once(self) -> str:
         try:
             seconds = settings.HEADRACE_IDEMPOTENCY_HOURS * 3600
-            return str(signing.loads(self.cleaned_data["once"], max_age=seconds))
+            return str(signing.loads(self.cleaned_data["once"], salt=_SALT, max_age=seconds))
         except signing.BadSignature:
             raise ValidationError("This form is too old: open the page anew.") from None
 

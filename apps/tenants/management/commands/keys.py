@@ -130,9 +130,8 @@ def _describe_change(parser: ArgumentParser) -> None:
 def _describe_terms(parser: ArgumentParser) -> None:
     """The terms of a key, each None where it is not said."""
     known = ", ".join(scopes.OF_TENANTS)
-    parser.add_argument(
-        "--scopes", type=_scopes, help=f"what it may do, with commas; all there are: {known}"
-    )
+    told = f"what it may do, with commas; a new key may without it: {known}"
+    parser.add_argument("--scopes", type=_scopes, help=told)
     parser.add_argument("--label", type=_label, help="what it is for")
     parser.add_argument(
         "--expires-days",
