@@ -79,7 +79,7 @@ def tenants(context: typer.Context) -> None:
 
 @app.command(context_settings=_HANDED_ON)
 def keys(context: typer.Context) -> None:
-    """Look after the API keys of the service on this machine: mint, list, rotate, revoke."""
+    """Look after API keys of the service on this machine: mint, list, rotate, change, revoke."""
     _hand_on("keys", context.args)
 
 

@@ -179,6 +179,9 @@ BODIES: dict[Operation, Options] = {
     ("put", f"{API}/tenants/{{tenant_id}}/stock/bulk_update"): events_of,
     ("post", f"{API}/tenants/{{tenant_id}}/products/{{product_id}}/price-event/"): price_of,
     ("post", f"{API}/tenants/{{tenant_id}}/keys/"): with_json(lambda side: {"scopes": ["read"]}),
+    ("patch", f"{API}/tenants/{{tenant_id}}/keys/{{key_id}}/"): with_json(
+        lambda side: {"label": side.canary}
+    ),
     ("post", f"{API}/tenants/{{tenant_id}}/webhooks/"): with_json(hook_of),
     ("patch", f"{HOOK}/"): with_json(lambda side: {"description": side.canary}),
     ("post", f"{HOOK}/replay/"): with_json(lambda side: {"since": "2026-01-01T00:00:00Z"}),

@@ -1,11 +1,14 @@
 """`/admin/` through HTTP: who gets in, what is shown, and what can be changed there."""
 
+import html
 import json
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx2
@@ -14,9 +17,11 @@ import pytest
 from tests import browser, service
 from tests.conftest import DIALECTS, server_of
 from tests.exports import Exporter
+from tests.operators import Operator
 from tests.road import ndjson
 from tests.service import Merchant, Service
 from tests.shop import ask, customer, order
+from tests.test_keys import SCOPES, facts_of, id_of, is_known, keys_of
 from tests.test_tenants_http import ADMIN, NOBODYS, OPERATIONS, call
 
 PASSWORD = "a mill needs water 1"
@@ -122,8 +127,10 @@ def row_pages(merchant: Merchant) -> list[str]:
 
 
 def snapshot(running: Service) -> list:
-    tables = ("tenants", "api_keys", "uploads", "chunks", "exports")
-    return [ask(running, f"SELECT * FROM {table} ORDER BY 1") for table in tables]
+    """All but when keys were last used, which is written beside the calls."""
+    keys = "id, key_id, is_demo, scopes, label, expires_at, revoked_at, replaced_by"
+    columns = {"tenants": "*", "api_keys": keys, "uploads": "*", "chunks": "*", "exports": "*"}
+    return [ask(running, f"SELECT {of} FROM {table} ORDER BY 1") for table, of in columns.items()]
 
 
 def test_the_lists_and_rows_show_what_is_controlled_and_no_record(operator, shop):
@@ -227,8 +234,9 @@ def test_what_would_break_an_invariant_cannot_be_changed_by_hand(operator, shop,
     forms = {
         f"{list_page}{key}/change/": {"state": "completed", "inserted": "99", "is_demo": "on"},
         f"{list_page}{key}/delete/": {"post": "yes"},
-        f"{list_page}add/": {"state": "completed"},
     }
+    if name != "tenants/apikey":  # which are made there, by rules
+        forms[f"{list_page}add/"] = {"state": "completed"}
     for path, form in forms.items():
         assert operator.http.post(path, data={**form, **token}).status_code == 403, path
     everything = {"action": "delete_selected", "_selected_action": key, "post": "yes"}
@@ -328,6 +336,187 @@ def test_a_revoked_key_opens_nothing_any_more(running_service, operator):
     assert "it was revoked before" in run_action(operator, "tenants/apikey", "revoke", key)
 
 
+KEYS = "/admin/tenants/apikey/"
+
+
+def form_of(operator: Browser, page: str) -> dict[str, str]:
+    """The hidden fields of a page's form: a browser sends them with what is filled in."""
+    text = operator.get(page).text
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', text))
+
+
+def shown_in(answer: httpx2.Response) -> str:
+    """The key that an answer shows."""
+    assert answer.status_code == 200, answer.text
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "messages" not in answer.headers.get("Set-Cookie", "")
+    found = re.search(r'<pre id="new-key">(\w+)</pre>', answer.text)
+    assert found, re.findall(r'<ul class="errorlist.*?</ul>', answer.text, re.DOTALL)
+    return found[1]
+
+
+def made_by_form(operator: Browser, merchant: Merchant, **terms: object) -> Merchant:
+    """The same tenant under a key that a form has made."""
+    asked = {"tenant": str(merchant.tenant), "scopes": ["read", "admin"], **terms}
+    answer = operator.http.post(f"{KEYS}add/", data={**form_of(operator, f"{KEYS}add/"), **asked})
+    return Merchant(merchant.service, merchant.tenant, shown_in(answer))
+
+
+def rotation_of(merchant: Merchant) -> str:
+    """The page on which the key of a merchant is rotated."""
+    where = f"key_id = '{id_of(merchant)}'"
+    [(key,)] = ask(merchant.service, f"SELECT id FROM api_keys WHERE {where}")
+    return f"{KEYS}{key}/rotate/"
+
+
+def log_of(merchant: Merchant, action: str) -> list[tuple]:
+    """Of each entry of its audit log who did it, to what, and what else is told."""
+    path = f"/tenants/{merchant.tenant}/audit/"
+    found = merchant.request("GET", path, params={"action": action}).json()["data"]
+    names = ("actor_kind", "actor", "subject", "details")
+    return [tuple(entry[name] for name in names) for entry in found]
+
+
+def test_a_key_is_made_and_shown_once(running_service, operator):
+    merchant = running_service.add_tenant()
+    page = operator.get(f"{KEYS}add/").text
+    for scope in SCOPES:
+        assert f'type="checkbox" name="scopes" value="{scope}"' in page
+    terms = {"label": "till 7", "expires_at": "2100-01-01T00:00", "max_calls_per_minute": "600"}
+    made = made_by_form(operator, merchant, **terms)
+    [row] = [row for row in keys_of(made).values() if row["key_id"] == id_of(made)]
+    told = ("till 7", ["read", "admin"], 600, "2100-01-01T00:00:00Z", None)
+    assert facts_of(row) == told
+    [(kind, _, subject, details), _] = log_of(made, "key.minted")
+    assert (kind, subject, details["label"]) == ("admin", id_of(made), "till 7")
+    history = rotation_of(made).replace("rotate", "history")
+    assert "Added." in operator.get(history).text
+    assert made.key not in operator.get(KEYS).text + operator.get(history).text
+
+
+def test_a_form_that_is_sent_again_makes_no_second_key(running_service, operator):
+    merchant = running_service.add_tenant()
+    form = form_of(operator, f"{KEYS}add/")
+    asked = {**form, "tenant": str(merchant.tenant), "scopes": "read", "label": "first"}
+    with ThreadPoolExecutor(4) as pool:
+        sent = list(pool.map(lambda _: operator.http.post(f"{KEYS}add/", data=asked), range(4)))
+    sent.append(operator.http.post(f"{KEYS}add/", data={**asked, "label": "second"}))
+    shown = [re.search(r"hr_\w{40,}", answer.text) for answer in sent]
+    [key] = [found[0] for found in shown if found]
+    for answer in sent:
+        assert answer.status_code == 200
+        assert key in answer.text or "Nothing was made now" in answer.text
+        assert key.split("_")[1] in answer.text
+    assert [row["label"] for row in keys_of(merchant).values()] == ["first", ""]
+    assert len(log_of(merchant, "key.minted")) == 2
+    made = Merchant(merchant.service, merchant.tenant, key)
+    page = rotation_of(made)
+    again = {**form_of(operator, page), "overlap_seconds": "60"}
+    first, second = (operator.http.post(page, data=again) for _ in range(2))
+    assert shown_in(first).split("_")[1] in second.text
+    assert "Nothing was made now" in second.text
+    assert len(keys_of(merchant)) == 3
+
+
+def test_a_key_is_rotated_with_an_overlap(running_service, operator):
+    merchant = running_service.add_tenant()
+    old = made_by_form(operator, merchant, label="nightly")
+    page = rotation_of(old)
+    assert 'value="86400"' in operator.get(page).text
+    assert f'href="{page}"' in operator.get(page.replace("rotate", "change")).text
+    answer = operator.http.post(page, data={**form_of(operator, page), "overlap_seconds": "3600"})
+    new = Merchant(merchant.service, merchant.tenant, shown_in(answer))
+    assert is_known(old)
+    found = keys_of(new)
+    assert facts_of(found[id_of(new)])[:2] == ("nightly", ["read", "admin"])
+    assert found[id_of(old)]["replaced_by"] == id_of(new)
+    ends = datetime.fromisoformat(found[id_of(old)]["expires_at"])
+    assert abs(ends - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
+    [(kind, name, subject, details)] = log_of(new, "key.rotated")
+    assert (kind, subject, details["successor"]) == ("admin", id_of(old), id_of(new))
+    history = operator.get(page.replace("rotate", "history")).text
+    assert "rotated, with an overlap of 1:00:00" in history
+    assert name in history
+    assert f'href="{page}"' not in operator.get(page.replace("rotate", "change")).text
+    refused = operator.post(page, {**form_of(operator, page), "overlap_seconds": "0"})
+    assert "make a new key" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"tenant": "0b6f3c52-6a0e-4c8e-9d4b-2f1f6f1f9a99"}, "not one of the available choices"),
+        ({"tenant": "x"}, "not a valid UUID"),
+        ({"scopes": []}, "This field is required"),
+        ({"scopes": ["operator"]}, "operator is not one of the available choices"),
+        ({"label": "x" * 101}, "no more than 100 characters"),
+        ({"label": "a\u001b[2Jb"}, "Send printable characters"),
+        ({"expires_at": "2020-01-01T00:00"}, "Send a time to come"),
+        ({"expires_at": "soon"}, "Enter a valid date/time"),
+        ({"max_calls_per_minute": "0"}, "greater than or equal to 1"),
+        ({"once": "mine"}, "This form is too old"),
+        ({"once": ""}, "This field is required"),
+    ],
+    ids=str,
+)
+def test_a_form_that_is_filled_in_wrongly_makes_no_key(operator, shop, wrong: dict, told: str):
+    before = ids_of(shop)["tenants/apikey"]
+    form = {**form_of(operator, f"{KEYS}add/"), "tenant": str(shop.tenant), "scopes": ["read"]}
+    answer = operator.http.post(f"{KEYS}add/", data={**form, **wrong})
+    assert answer.status_code == 200
+    assert told in answer.text, re.findall(r'<ul class="errorlist.*?</ul>', answer.text, re.DOTALL)
+    assert 'id="new-key"' not in answer.text
+    assert ids_of(shop)["tenants/apikey"] == before
+
+
+def test_an_overlap_is_no_longer_than_that_of_the_api(operator, shop):
+    page = f"{KEYS}{ids_of(shop)['tenants/apikey'][0]}/rotate/"
+    for wrong in ("-1", "2592001", "soon", ""):
+        form = {**form_of(operator, page), "overlap_seconds": wrong}
+        answer = operator.http.post(page, data=form)
+        assert "errorlist" in answer.text, wrong
+        assert 'id="new-key"' not in answer.text
+    assert operator.get(f"{KEYS}999999999/rotate/").status_code == 404
+    assert operator.get(f"{KEYS}x/rotate/").status_code == 404
+
+
+def test_keys_that_a_service_refuses_are_not_made_by_a_form(running_service, operator):
+    merchant = running_service.add_tenant()
+    columns = "key_id, tenant_id, secret_hash, is_demo, scopes, label, created_at"
+    tenant = running_service.spelled(merchant.tenant)
+    rows = [f"('{uuid4().hex}', {tenant}, 'x', false, 'read', '', CURRENT_TIMESTAMP)"] * 99
+    rows = [row.replace(row[2:34], uuid4().hex) for row in rows]
+    ask(running_service, f"INSERT INTO api_keys ({columns}) VALUES {', '.join(rows)}")
+    form = {**form_of(operator, f"{KEYS}add/"), "tenant": str(merchant.tenant), "scopes": "read"}
+    page = rotation_of(merchant)
+    for path, asked in ((f"{KEYS}add/", form), (page, form_of(operator, page))):
+        answer = operator.http.post(path, data={**asked, "overlap_seconds": "0"})
+        assert "Revoke one of the 100 that are valid first" in answer.text
+    # A form that had no effect has it yet, once it may.
+    ask(running_service, f"DELETE FROM api_keys WHERE secret_hash = 'x' AND tenant_id = {tenant}")
+    assert shown_in(operator.http.post(f"{KEYS}add/", data=form))
+
+
+def test_an_operators_key_is_not_rotated_by_a_page(running_service, operator):
+    told = json.loads(running_service.manage("keys", "mint", "--operator", "--json").stdout)
+    [(key,)] = ask(running_service, f"SELECT id FROM api_keys WHERE key_id = '{told['key_id']}'")
+    page = f"{KEYS}{key}/rotate/"
+    assert f'href="{page}"' not in operator.get(f"{KEYS}{key}/change/").text
+    answer = operator.http.post(page, data={**form_of(operator, page), "overlap_seconds": "0"})
+    assert "made by `headrace keys` only" in html.unescape(answer.text)
+
+
+def test_no_key_is_made_of_a_tenant_that_is_being_erased(running_service, operator):
+    service_of = Operator(running_service)
+    leaver = service_of.new()
+    service_of.suspend(leaver)
+    confirmed = {"confirm": str(leaver.tenant)}
+    service_of.done("POST", f"/tenants/{leaver.tenant}/erase/", json=confirmed)
+    form = {**form_of(operator, f"{KEYS}add/"), "tenant": str(leaver.tenant), "scopes": "read"}
+    answer = operator.http.post(f"{KEYS}add/", data=form)
+    assert "What has been erased does not come back" in answer.text
+
+
 LOOKER = """
 from django.contrib.auth.models import Permission, User
 user = User.objects.create_user("NAME", password="PASSWORD", is_staff=True)
@@ -349,6 +538,11 @@ def test_who_may_only_look_changes_nothing(running_service, shop):
         form = {"action": action, "_selected_action": keys[page][0], **token}
         looker.http.post(f"/admin/{page}/", data=form)
     token = {"csrfmiddlewaretoken": token_of(looker)}
+    made = {"tenant": str(shop.tenant), "scopes": "read", "overlap_seconds": "0", **token}
+    for page in (f"{KEYS}add/", f"{KEYS}{keys['tenants/apikey'][0]}/rotate/"):
+        assert looker.get(page).status_code == 403
+        assert looker.http.post(page, data=made).status_code == 403
+        assert page not in looker.get(KEYS).text + looker.get(page.replace("rotate", "change")).text
     form = {"name": "Mine", **SETTINGS, **token}
     renamed = looker.http.post(f"/admin/tenants/tenant/{shop.tenant}/change/", data=form)
     assert renamed.status_code == 403
@@ -474,18 +668,22 @@ def test_in_production_cookies_are_secure_and_only_trusted_origins_log_in(produc
     assert PASSWORD not in production.log()
 
 
+def log_in(page: browser.Chromium, running: Service, name: str) -> None:
+    page.open(f"{running.url}/admin")
+    page.wait("document.querySelector('#login-form')")
+    page.evaluate(f"document.querySelector('#id_username').value = {name!r}")
+    page.evaluate(f"document.querySelector('#id_password').value = {PASSWORD!r}")
+    page.evaluate("document.querySelector('#login-form').submit()")
+    page.wait("location.pathname === '/admin/'")
+
+
 def test_a_person_logs_in_and_renames_a_tenant_in_a_real_browser(running_service, tmp_path):
     if browser.PROGRAM is None:
         pytest.skip("NO CHROMIUM: the pages are tested through HTTP only")
     name, tenant = f"person-{uuid4().hex[:8]}", running_service.add_tenant(name="Old name").tenant
     add_user(running_service, name)
     with browser.chromium(tmp_path) as page:
-        page.open(f"{running_service.url}/admin")
-        page.wait("document.querySelector('#login-form')")
-        page.evaluate(f"document.querySelector('#id_username').value = {name!r}")
-        page.evaluate(f"document.querySelector('#id_password').value = {PASSWORD!r}")
-        page.evaluate("document.querySelector('#login-form').submit()")
-        page.wait("location.pathname === '/admin/'")
+        log_in(page, running_service, name)
         styled = "getComputedStyle(document.querySelector('#header')).backgroundColor"
         assert page.evaluate(styled) not in ("", "rgba(0, 0, 0, 0)")
         page.evaluate("document.querySelector('a[href=\"/admin/tenants/tenant/\"]').click()")
@@ -503,6 +701,37 @@ def test_a_person_logs_in_and_renames_a_tenant_in_a_real_browser(running_service
         page.wait("document.body.innerText.includes('New name')")
         assert page.failures == []
     assert len(ask(running_service, "SELECT 1 FROM tenants WHERE name = 'New name'")) == 1
+
+
+def test_a_person_makes_a_key_and_rotates_it_in_a_real_browser(running_service, tmp_path):
+    if browser.PROGRAM is None:
+        pytest.skip("NO CHROMIUM: the pages are tested through HTTP only")
+    name, merchant = f"person-{uuid4().hex[:8]}", running_service.add_tenant()
+    add_user(running_service, name)
+    shown = "document.querySelector('#new-key')?.innerText"
+    with browser.chromium(tmp_path) as page:
+        log_in(page, running_service, name)
+        page.evaluate(f"document.querySelector('a[href=\"{KEYS}add/\"]').click()")
+        page.wait("document.querySelector('#id_tenant')")
+        page.evaluate(f"document.querySelector('#id_tenant').value = '{merchant.tenant}'")
+        page.evaluate("document.querySelector('input[value=read]').click()")
+        page.evaluate("document.querySelector('#id_label').value = 'till 7'")
+        page.evaluate("document.querySelector('#id_expires_at').value = '2100-01-01T00:00'")
+        page.evaluate("document.querySelector('#key_form input[type=submit]').click()")
+        page.wait(shown)
+        first = page.evaluate(shown)
+        page.evaluate("location.reload()")  # which sends the form again, as a person allows it
+        page.wait("document.body.innerText.includes('Nothing was made now')")
+        page.evaluate("document.querySelector('#content a[href*=rotate]').click()")
+        page.wait("document.querySelector('#id_overlap_seconds')?.value === '86400'")
+        page.evaluate("document.querySelector('#key_form input[type=submit]').click()")
+        page.wait(shown)
+        second = page.evaluate(shown)
+        assert page.failures == []
+    for key in (first, second):
+        assert is_known(Merchant(running_service, merchant.tenant, key))
+    labels = [row["label"] for row in keys_of(merchant).values()]
+    assert labels == ["till 7", "till 7", ""]
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,27 @@ def test_what_is_done_with_keys_is_recorded_without_them(merchant):
         assert secret not in json.dumps(log_of(merchant))
 
 
+def test_a_change_of_a_key_is_recorded_with_both_values_and_once(merchant):
+    path = f"/tenants/{merchant.tenant}/keys/"
+    terms = {"scopes": ["read", "stock"], "label": "till 7", "max_calls_per_minute": 60}
+    key_id = merchant.request("POST", path, json=terms).json()["key_id"]
+    end = "2100-01-01T00:00:00Z"
+    wanted = {"scopes": ["read"], "label": "till 7", "expires_at": end}
+    for changes in (wanted, wanted, {"max_calls_per_minute": None}, {}):
+        answer = merchant.request("PATCH", f"{path}{key_id}/", json=changes)
+        assert answer.status_code == 200, answer.text
+    refused = merchant.request("PATCH", f"{path}{key_id}/", json={"key_id": "mine"})
+    assert refused.json()["code"] == "invalid_request"
+    entries = log_of(merchant, action="key.changed")
+    assert {(entry["actor"], entry["subject"]) for entry in entries} == {
+        (str(merchant.tenant), key_id)
+    }
+    assert [entry["details"] for entry in entries] == [
+        {"scopes": ["read stock", "read"], "expires_at": [None, "2100-01-01 00:00:00+00:00"]},
+        {"max_calls_per_minute": [60, None]},
+    ]
+
+
 def test_what_an_operator_does_with_a_tenant_is_recorded_with_both_values(running_service):
     operator = Operator(running_service)
     shop = operator.new()

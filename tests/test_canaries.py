@@ -10,6 +10,15 @@ import pytest
 from headrace.entities import DAY_TABLES, TABLES
 from tests.service import Merchant, Service
 from tests.shop import ask
+from tests.test_admin import (
+    KEYS,
+    Browser,
+    add_user,
+    form_of,
+    made_by_form,
+    rotation_of,
+    shown_in,
+)
 from tests.test_keys import id_of, mint, on_one_database, rotate
 from tests.test_tenants_http import call, needing
 
@@ -17,6 +26,10 @@ from tests.test_tenants_http import call, needing
 pytestmark = on_one_database
 EVERY_TABLE = "SELECT name FROM sqlite_master WHERE type = 'table'"
 HOOK = f"whsec_{uuid4().hex}/+{uuid4().hex}="  # of the form of a webhook's secret
+SESSIONS = """
+from django.contrib.sessions.models import Session
+print([one.get_decoded() for one in Session.objects.all()])
+"""
 # Tasks get numbers and flags: a message tells who reads it nothing.
 TASKS = """
 import inspect, json
@@ -89,6 +102,29 @@ def test_no_key_is_in_an_answer_a_log_or_a_row(running_service, holders):
         assert place == "api_keys" or not [digest for digest in hashes if digest in text], place
     print(f"canaries: {counts['answers']} answers, {counts['texts']} logs and tables")
     assert min(counts.values()) > 10
+
+
+def test_a_key_that_a_page_has_shown_is_nowhere_else(running_service):
+    """No log, row, session or cookie has it, nor any other page of `/admin/`."""
+    owner, name = running_service.add_tenant(), f"operator-{uuid4().hex[:8]}"
+    add_user(running_service, name)
+    person = Browser(running_service)
+    person.login(name)
+    made = made_by_form(person, owner, label="a till")
+    page = rotation_of(made)
+    form = {**form_of(person, page), "overlap_seconds": "60"}
+    rotated = Merchant(owner.service, owner.tenant, shown_in(person.http.post(page, data=form)))
+    texts = {"again": person.http.post(page, data=form).text}
+    for path in ("/admin/", KEYS, *(page.replace("rotate", at) for at in ("change", "history"))):
+        texts[path] = person.get(path).text
+    texts["sessions"] = running_service.manage("shell", "-v", "0", "-c", SESSIONS).stdout
+    assert "_auth_user_id" in texts["sessions"]
+    assert {*person.http.cookies} == {"csrftoken", "sessionid"}
+    texts |= dict(kept_texts(running_service))
+    for place in (KEYS, "django_admin_log", "audit_log"):
+        assert made.key.split("_")[1] in texts[place]
+    for secret in secrets_of(made) | secrets_of(rotated):
+        assert [place for place, text in texts.items() if secret in text] == []
 
 
 def test_tasks_are_given_numbers_and_flags_only(running_service):

@@ -53,6 +53,14 @@ def revoke(merchant: Merchant, key_id: str):
     return merchant.request("POST", at(merchant, key_id, "revoke"))
 
 
+def change(merchant: Merchant, key_id: str, /, **changes: object):
+    return merchant.request("PATCH", at(merchant, key_id), json=changes)
+
+
+def assert_refused(answer, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
 def keys_of(merchant: Merchant) -> dict[str, dict]:
     """What is told of each of its keys, by id."""
     return {row["key_id"]: row for row in merchant.request("GET", at(merchant)).json()["data"]}
@@ -62,10 +70,10 @@ def is_known(merchant: Merchant) -> bool:
     return merchant.request("GET", "/whoami/").status_code == 200
 
 
-def assert_refused_within_a_second(merchant: Merchant) -> None:
-    """On every process, however busy the key is."""
+def assert_refused_within_a_second(merchant: Merchant, after: float = 0.0) -> None:
+    """On every process, however busy the key is; `after` so many more."""
     with ThreadPoolExecutor(4) as pool:
-        ended = time.monotonic() + 1.0
+        ended = time.monotonic() + 1.0 + after
         while time.monotonic() < ended:
             list(pool.map(lambda _: is_known(merchant), range(4)))
         assert not any(pool.map(lambda _: is_known(merchant), range(40)))
@@ -290,9 +298,10 @@ def test_another_tenants_keys_are_as_absent_as_those_that_never_were(running_ser
     stranger = running_service.add_tenant()
     theirs = id_of(mint(stranger, "read"))
     for key_id in (theirs, "0" * 12, str(stranger.tenant)):
-        answers = [step(shop, key_id) for step in (rotate, revoke)]
+        steps = (rotate, revoke, change)
+        answers = [step(shop, key_id) for step in steps]
         assert {answer.status_code for answer in answers} == {404}
-        answers += [step(shop, "f" * 12) for step in (rotate, revoke)]
+        answers += [step(shop, "f" * 12) for step in steps]
         assert len({answer.content for answer in answers}) == 1
     foreign = shop.request("GET", at(stranger))
     unknown = shop.request("GET", f"/tenants/{uuid4()}/keys/")
@@ -410,6 +419,152 @@ def test_a_key_ends_by_itself_and_its_successor_lives_as_long(running_service):
     assert_refused_within_a_second(brief)
     assert keys_of(owner)[id_of(brief)]["status"] == "expired"
     assert rotate(owner, id_of(brief)).json()["code"] == "key_ended"
+
+
+@on_every_database
+def test_a_changed_key_is_the_same_key_with_other_terms_within_a_second(running_service):
+    owner = running_service.add_tenant()
+    till = mint(owner, "read", "stock", label="till 7")
+    before, read = unused(keys_of(owner)[id_of(till)]), f"/tenants/{owner.tenant}/customers/"
+    assert till.request("GET", read).status_code == 200
+    end = (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    wanted = {"scopes": ["read"], "label": "", "expires_at": end, "max_calls_per_minute": 2}
+    changed = change(owner, id_of(till), **wanted)
+    assert (changed.status_code, unused(changed.json())) == (200, {**before, **wanted})
+    assert unused(keys_of(owner)[id_of(till)]) == unused(changed.json())
+    time.sleep(1)  # in which every process looks it up anew
+    stock = f"/tenants/{owner.tenant}/stock/bulk_update"
+    assert_refused(till.request("POST", stock, json=[]), 403, "wrong_scope")
+    assert [till.request("GET", read).status_code for _ in range(3)] == [200, 200, 429]
+    cleared = change(owner, id_of(till), expires_at=None, max_calls_per_minute=None).json()
+    assert facts_of(cleared)[2:4] == (None, None)
+    for same in ({}, {"label": ""}, {"scopes": ["read"]}):
+        assert unused(change(owner, id_of(till), **same).json()) == unused(cleared)
+    soon = datetime.now(UTC) + timedelta(seconds=4)
+    assert change(owner, id_of(till), expires_at=soon.isoformat()).status_code == 200
+    assert_refused_within_a_second(till, after=4)
+    assert_refused(change(owner, id_of(till), label="late"), 409, "key_ended")
+
+
+def unused(row: dict) -> dict:
+    """What is told of a key without its last use, which is written beside all that."""
+    return {name: value for name, value in row.items() if name != "last_used_at"}
+
+
+def test_a_key_changes_others_within_what_it_could_give_a_new_one(running_service):
+    owner = running_service.add_tenant()
+    soon, sooner, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (2, 1, 3))
+    own = {"expires_at": soon.isoformat(), "max_calls_per_minute": 60}
+    clerk = mint(owner, "admin", "read", **own)
+    strong = id_of(mint(owner, "export", "read"))
+    # Less is always allowed, and what a key has of what the clerk lacks it may keep.
+    assert change(clerk, strong, label="a shelf").status_code == 200
+    assert change(clerk, strong, expires_at=later.isoformat()).status_code == 200
+    assert change(clerk, strong, max_calls_per_minute=600).status_code == 200
+    assert_refused(change(clerk, strong, scopes=["export", "price"]), 403, "wrong_scope")
+    assert_refused(change(clerk, strong, expires_at=None), 403, "wrong_scope")
+    narrowed = change(clerk, strong, scopes=["read"])
+    assert narrowed.json()["scopes"] == ["read"]
+    for wrong in (
+        {"expires_at": None},
+        {"expires_at": (later + timedelta(hours=1)).isoformat()},
+        {"max_calls_per_minute": None},
+        {"max_calls_per_minute": 601},
+    ):
+        assert_refused(change(clerk, strong, **wrong), 403, "forbidden")
+    limits = {"expires_at": sooner.isoformat(), "max_calls_per_minute": 6}
+    assert change(clerk, strong, **limits).status_code == 200
+    assert change(clerk, strong, expires_at=soon.isoformat()).status_code == 200
+    # Its calls are counted apart from the clerk's, who would give away more than there are.
+    assert_refused(change(clerk, strong, max_calls_per_minute=7), 403, "forbidden")
+    made = id_of(mint(clerk, "read", **{**own, "max_calls_per_minute": 6}))
+    assert change(clerk, made, max_calls_per_minute=60).status_code == 200
+    assert_refused(change(clerk, made, max_calls_per_minute=61), 403, "forbidden")
+    assert change(owner, made, max_calls_per_minute=61).status_code == 200
+
+
+def test_no_key_gives_itself_more(running_service):
+    owner = running_service.add_tenant()
+    soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 2))
+    clerk = mint(owner, "admin", "read", expires_at=soon.isoformat(), max_calls_per_minute=60)
+    for more, code in (
+        ({"scopes": ["admin", "read", "export"]}, "wrong_scope"),
+        ({"expires_at": later.isoformat()}, "forbidden"),
+        ({"expires_at": None}, "forbidden"),
+        ({"max_calls_per_minute": 61}, "forbidden"),
+        ({"max_calls_per_minute": None}, "forbidden"),
+    ):
+        assert_refused(change(clerk, id_of(clerk), **more), 403, code)
+    assert change(clerk, id_of(clerk), max_calls_per_minute=59).status_code == 200
+    assert_refused(change(clerk, id_of(clerk), max_calls_per_minute=60), 403, "forbidden")
+    assert change(clerk, id_of(clerk), scopes=["admin"]).json()["scopes"] == ["admin"]
+    assert_refused(change(clerk, id_of(clerk), scopes=["admin", "read"]), 403, "wrong_scope")
+
+
+@on_every_database
+def test_the_last_key_that_can_make_keys_is_not_changed_to_one_that_cannot(running_service):
+    owner = running_service.add_tenant()
+    end = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    for less in ({"scopes": ["read"]}, {"expires_at": end}):
+        assert_refused(change(owner, id_of(owner), **less), 409, "last_admin_key")
+    assert change(owner, id_of(owner), label="all", scopes=["admin", "read"]).status_code == 200
+    brief = mint(owner, "admin", expires_at=end)
+    assert_refused(change(owner, id_of(owner), scopes=["read"]), 409, "last_admin_key")
+    assert change(owner, id_of(brief), expires_at=None).status_code == 200
+    admins = [id_of(brief), id_of(owner)]
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.map(lambda key_id: change(brief, key_id, expires_at=end), admins)
+        assert sorted(answer.status_code for answer in asked) == [200, 409]
+
+
+def test_a_key_that_has_ended_or_has_a_successor_is_not_changed(running_service):
+    owner = running_service.add_tenant()
+    rotated, ended = (id_of(mint(owner, "read")) for _ in range(2))
+    assert rotate(owner, rotated).status_code == 201
+    assert revoke(owner, ended).status_code == 200
+    for key_id in (rotated, ended):
+        assert_refused(change(owner, key_id, label="x"), 409, "key_ended")
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scopes": []},
+        {"scopes": None},
+        {"scopes": ["operator"]},
+        {"label": None},
+        {"label": "a\u001b[2Jb"},
+        {"expires_at": "2020-01-01T00:00:00Z"},
+        {"max_calls_per_minute": 0},
+        {"key_id": "mine"},
+        {"revoked_at": None},
+        {"bucket": ""},
+    ],
+    ids=str,
+)
+def test_a_change_that_is_asked_for_wrongly_changes_nothing(shop, changes):
+    before = unused(keys_of(shop)[id_of(shop)])
+    assert_refused(change(shop, id_of(shop), **changes), 400, "invalid_request")
+    assert unused(keys_of(shop)[id_of(shop)]) == before
+
+
+def test_what_a_key_has_lost_while_its_request_comes_in_it_does_not_give(running_service):
+    owner = running_service.add_tenant()
+    clerk, other = mint(owner, "admin", "read"), id_of(mint(owner, "read", "stock"))
+    narrow = partial(change, owner, id_of(clerk), scopes=["admin"])
+    asked = {"content": slowly('{"scopes": ["read"]}', narrow)}
+    assert_refused(clerk.request("POST", at(owner), **asked), 403, "wrong_scope")
+    narrow = partial(change, owner, other, scopes=["stock"])
+    body = slowly('{"overlap_seconds": 9}', narrow)
+    rotated = owner.request("POST", at(owner, other, "rotate"), content=body)
+    assert rotated.json()["scopes"] == ["stock"]
+    take = partial(change, owner, id_of(clerk), scopes=["read"])
+    for method, path in (("POST", at(owner)), ("PATCH", at(owner, rotated.json()["key_id"]))):
+        assert change(owner, id_of(clerk), scopes=["admin", "read"]).status_code == 200
+        time.sleep(1)  # until every process lets it in
+        body = slowly('{"scopes": ["read"]}', take)
+        assert_refused(clerk.request(method, path, content=body), 403, "wrong_scope")
 
 
 def test_a_key_that_is_revoked_over_http_is_refused_within_a_second(running_service):
@@ -560,11 +715,12 @@ def test_a_key_with_a_limit_makes_none_by_which_it_would_call_more_often(running
     owner = running_service.add_tenant()
     limited = mint(owner, "admin", "read", max_calls_per_minute=6)
     second = ask_for_key(limited, ["read"], max_calls_per_minute=6).json()["key"]
-    third = rotate(limited, id_of(limited)).json()["key"]
+    other = id_of(mint(owner, "read", max_calls_per_minute=6))
+    third, fourth = (rotate(limited, key).json()["key"] for key in (other, id_of(limited)))
     read = f"/tenants/{owner.tenant}/customers/"
     statuses = [limited.request("GET", read).status_code for _ in range(7)]
     assert statuses[-1] == 429
-    for key in (second, third):
+    for key in (second, third, fourth):
         answer = Merchant(running_service, owner.tenant, key).request("GET", read)
         assert (answer.status_code, answer.json()["code"]) == (429, "quota-exceeded")
 
@@ -589,11 +745,36 @@ def test_keys_are_made_listed_rotated_and_ended_by_commands(running_service):
     again = running_service.manage(*words, check=False)
     assert (again.returncode, again.stdout) == (1, "")
     assert "make a new key" in again.stderr
+    terms = ("--scopes", "read", "--label", "", "--expires-days", "", "--max-calls-per-minute", "")
+    change_it = ("keys", "change", told["key_id"], *terms)
+    changed = json.loads(running_service.manage(*change_it, "--json").stdout)
+    assert facts_of(changed) == ("", ["read"], None, None, None)
+    assert "it is changed" in running_service.manage(*change_it).stderr
+    # The operator may take the scope from the last one that has it.
+    last = ("keys", "change", owner.tenant, "--scopes", "read", "--max-calls-per-minute", 9)
+    running_service.manage(*last)
+    assert facts_of(rows_of_command(running_service, owner)[-1])[1:3] == (["read"], 9)
     ended = running_service.manage("keys", "revoke", told["key_id"], "0" * 12, check=False)
     assert ended.returncode == 1
     assert f"key {told['key_id']}: it is revoked" in ended.stderr
     assert f"key {'0' * 12}: there is none" in ended.stderr
     assert_refused_within_a_second(Merchant(running_service, owner.tenant, told["key"]))
+
+
+def rows_of_command(running: Service, owner: Merchant) -> list[dict]:
+    return json.loads(running.manage("keys", "list", "--tenant", owner.tenant, "--json").stdout)
+
+
+@on_one_database
+def test_an_operators_key_gets_a_label_and_an_end_by_the_command(running_service):
+    key_id = operators_key(running_service).split("_")[1]
+    words = ("keys", "change", key_id, "--label", "nights", "--expires-days", 9, "--json")
+    told = json.loads(running_service.manage(*words).stdout)
+    assert (told["label"], told["scopes"]) == ("nights", ["operator"])
+    assert told["expires_at"]
+    for wrong in (("--scopes", "read"), ("--max-calls-per-minute", 9), ()):
+        done = running_service.manage("keys", "change", key_id, *wrong, check=False)
+        assert done.returncode == 2, done.stderr
 
 
 @on_one_database
@@ -603,6 +784,7 @@ def test_commands_about_keys_that_are_wrong_say_so_by_their_exit_codes(running_s
         (("mint", "--operator", "--label", "a\x1bb"), 2),
         (("mint", "--operator", "--max-calls-per-minute", 5), 2),
         (("rotate", "0" * 12), 1),
+        (("change", "0" * 12, "--label", "x"), 1),
     ):
         assert running_service.manage("keys", *words, check=False).returncode == code, words
 

@@ -19,7 +19,7 @@ class Action(models.TextChoices):
     EXPORT_CANCELLED = "export.cancelled", "an export was asked to stop"
     KEY_MINTED = "key.minted", "a key was made"
     KEY_ROTATED = "key.rotated", "a key got a successor"
-    KEY_CHANGED = "key.changed", "scopes, limits or the end of a key were changed"
+    KEY_CHANGED = "key.changed", "the label, scopes, end or limit of a key were changed"
     KEY_REVOKED = "key.revoked", "a key was ended"
     TENANT_CREATED = "tenant.created", "the tenant was made"
     TENANT_CHANGED = "tenant.changed", "its settings or limits were changed"

@@ -1,17 +1,29 @@
-from typing import Any
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
 from apps.audit import services as audit
 from apps.audit.models import Action
 from apps.core.administration import Looking
-from apps.tenants import keys
+from apps.core.idempotency import Answer
+from apps.core.problems import Problem
+from apps.tenants import issuing, keys
+from apps.tenants.forms import NewKeyForm, OnceForm, RotationForm
+from apps.tenants.issuing import Terms
 from apps.tenants.models import ApiKey, Tenant
 
 
@@ -100,7 +112,10 @@ class TenantAdmin(Looking):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(Looking):
-    """Keys are made where they can be shown once: by `keys mint` or by a tenant. Here they end."""
+    """Keys to look at, to end, and to make: the answer to the form that makes one shows it, once.
+
+    So it is in no message, session, history or address, and a form that is sent again makes none.
+    """
 
     hidden = ("secret_hash",)
     list_display = (
@@ -122,3 +137,84 @@ class ApiKeyAdmin(Looking):
     @admin.action(description="Revoke: they never work again", permissions=["operate"])
     def revoke(self, request: HttpRequest, rows: QuerySet[ApiKey]) -> None:
         self.act(request, rows, keys.revoke, keys.AlreadyRevoked)
+
+    def get_urls(self) -> list[URLPattern]:
+        rotate = self.admin_site.admin_view(self.rotate_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_rotate"
+        return [path("<path:object_id>/rotate/", rotate, name=name), *super().get_urls()]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_operate_permission(request)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """A key to look at, with the way to its rotation."""
+        told = {**(extra_context or {}), "may_operate": self.has_operate_permission(request)}
+        return super().change_view(request, object_id, form_url, told)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        self._check_may(request)
+        form = NewKeyForm(_posted(request), initial={"tenant": request.GET.get("tenant")})
+
+        def make() -> Answer:
+            asked = form.cleaned_data
+            return issuing.make_by_form(asked["tenant"], Terms(**form.asked), asked["once"])
+
+        return self._answer(request, form, make, "Make a key")
+
+    def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        self._check_may(request)
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        form = RotationForm(_posted(request))
+
+        def rotate() -> Answer:
+            overlap = timedelta(seconds=form.asked["overlap_seconds"])
+            answer = issuing.rotate_by_form(row, overlap, form.cleaned_data["once"])
+            if not answer.replayed:
+                self.log_change(request, row, f"rotated, with an overlap of {overlap}")
+            return answer
+
+        return self._answer(request, form, rotate, f"Rotate {row}")
+
+    def _check_may(self, request: HttpRequest) -> None:
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+
+    def _answer(
+        self, request: HttpRequest, form: OnceForm, effect: Callable[[], Answer], title: str
+    ) -> HttpResponse:
+        """The form, or what came of it."""
+        if form.is_valid():
+            try:
+                return self._shown(request, effect, title)
+            except Problem as problem:
+                form.add_error(None, problem.detail)
+        names = [field.name for field in form.visible_fields()]
+        lines = AdminForm(cast(Any, form), [(None, {"fields": names})], {})
+        media = self.media + form.media
+        return self._page(request, "ask", title=title, form=form, adminform=lines, media=media)
+
+    def _shown(
+        self, request: HttpRequest, effect: Callable[[], Answer], title: str
+    ) -> HttpResponse:
+        """A key that was made, in this answer and nowhere else. Raises Problem."""
+        with transaction.atomic():
+            answer = effect()
+            facts = json.loads(answer.body)
+            row = ApiKey.objects.get(key_id=facts["key_id"])
+            if not answer.replayed:
+                self.log_addition(request, row, [{"added": {}}])
+        return self._page(request, "shown", title=title, key=facts["key"], row=row)
+
+    def _page(self, request: HttpRequest, name: str, **told: Any) -> HttpResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, **told}
+        return TemplateResponse(request, f"admin/tenants/apikey/{name}.html", context)
+
+
+def _posted(request: HttpRequest) -> Any:
+    return request.POST if request.method == "POST" else None

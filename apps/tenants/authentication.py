@@ -126,7 +126,7 @@ class HasScope(BasePermission):
         if need is None:
             return False
         if need not in known.opens:
-            raise _wrong_scope(known, need)
+            raise scopes.refusal(need, known.scopes)
         if known.state == READ_ONLY and not _only_reads(method, need):
             raise doors.refusal(known.state)
         if known.quota is not None and need != scopes.ANY_KEY:
@@ -153,9 +153,3 @@ def _count(known: Known, quota: Own, view: Any) -> None:
     """Count a call of a key that has a quota of its own. Raises QuotaExceeded."""
     if known.tenant is not None and not getattr(view, "counts_calls", False):
         view.headers.update(limits.check_key(known.tenant, quota).headers())
-
-
-def _wrong_scope(known: Known, need: str) -> Problem:
-    has = ", ".join(known.scopes) or "none"
-    detail = f"Use a key with the scope {need}; the scopes of this one: {has}."
-    return Problem("wrong_scope", detail, needed=need, scopes=list(known.scopes))

@@ -4,10 +4,12 @@ A view says it of each of its methods, `needs = {"GET": Scope.READ}`, and nothin
 it has not named. Where any valid key will do, it says so with ANY_KEY.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from django.db import models
+
+from apps.core.problems import Problem
 
 
 class Scope(models.TextChoices):
@@ -35,6 +37,13 @@ def needed(view: Any, method: str | None) -> str | None:
     if method == "OPTIONS":
         return next(iter(needs.values()), None)
     return needs.get("GET" if method == "HEAD" else method or "")
+
+
+def refusal(need: str, has: Sequence[str]) -> Problem:
+    """What is told to whom a scope is missing."""
+    told = ", ".join(has) or "none"
+    detail = f"Use a key with the scope {need}; the scopes of this one: {told}."
+    return Problem("wrong_scope", detail, needed=need, scopes=list(has))
 
 
 def pack(scopes: Iterable[str]) -> str:

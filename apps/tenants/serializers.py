@@ -1,6 +1,7 @@
 """Shapes of keys on the wire."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -8,16 +9,25 @@ from rest_framework import serializers
 
 from apps.tenants import issuing
 from apps.tenants.models import KeyStatus
-from apps.tenants.scopes import OF_TENANTS, Scope
+from apps.tenants.scopes import OF_TENANTS, Scope, pack, unpack
 
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _SCOPES = [(scope.value, scope.label) for scope in OF_TENANTS]
 
 
-class NewKey(serializers.Serializer):
-    scopes = serializers.MultipleChoiceField(
-        choices=_SCOPES, allow_empty=False, help_text="none that the key which asks has not"
+def _scopes(*, required: bool) -> Any:
+    return serializers.MultipleChoiceField(
+        choices=_SCOPES,
+        required=required,
+        allow_empty=False,
+        help_text="none that the key which asks has not",
     )
+
+
+class KeyChanges(serializers.Serializer):
+    """The terms of a key. Those that are not sent stay as they are."""
+
+    scopes = _scopes(required=False)
     label = serializers.CharField(  # type: ignore[assignment]
         required=False, allow_blank=True, max_length=100, help_text="what it is for"
     )
@@ -32,6 +42,10 @@ class NewKey(serializers.Serializer):
         help_text="of this key alone, whatever it calls",
     )
 
+    def validate_scopes(self, scopes: set[str]) -> tuple[str, ...]:
+        """In the order of their declaration."""
+        return unpack(pack(scopes))
+
     def validate_label(self, label: str) -> str:
         """It is shown in terminals."""
         if not label.isprintable():
@@ -43,6 +57,12 @@ class NewKey(serializers.Serializer):
         if time is not None and not timezone.now() < time < _LATEST:
             raise serializers.ValidationError("Send a time to come, before 2200.")
         return time
+
+
+class NewKey(KeyChanges):
+    """What is not sent is as it is without a rule: no label, no end, no limit."""
+
+    scopes = _scopes(required=True)
 
 
 class Rotation(serializers.Serializer):

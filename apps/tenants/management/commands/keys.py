@@ -60,13 +60,8 @@ class Command(BaseCommand):
         tenant = _tenant(options["tenant"])
         if tenant is None and options["max_calls_per_minute"]:
             raise CommandError("calls of operators are not counted", returncode=_WRONG_USAGE)
-        days = options["expires_days"]
-        terms = Terms(
-            scopes=tuple(options["scopes"]) if tenant else (Scope.OPERATOR.value,),
-            label=options["label"],
-            expires_at=None if days is None else timezone.now() + timedelta(days=days),
-            max_calls_per_minute=options["max_calls_per_minute"],
-        )
+        own = {} if tenant else {"scopes": (Scope.OPERATOR.value,)}
+        terms = Terms(**{**_said(options), **own})
         self._show(issuing.make(tenant, terms), options)
 
     def _list(self, options: dict[str, Any]) -> None:
@@ -80,6 +75,19 @@ class Command(BaseCommand):
     def _rotate(self, options: dict[str, Any]) -> None:
         overlap = timedelta(seconds=options["overlap_seconds"])
         self._show(issuing.rotate(_key(options["id"]), overlap), options)
+
+    def _change(self, options: dict[str, Any]) -> None:
+        row, changes = _key(options["id"]), _said(options)
+        if not changes:
+            raise CommandError("say what to change: --help has it", returncode=_WRONG_USAGE)
+        if row.tenant is None and not changes.keys() <= {"label", "expires_at"}:
+            told = "of an operator's key the label and the end are changed"
+            raise CommandError(told, returncode=_WRONG_USAGE)
+        issuing.change(row, changes)
+        if options["json"]:
+            self.stdout.write(json.dumps(_facts(row), indent=2, default=str))
+        else:
+            self.stderr.write(f"key {row.key_id}: it is changed")
 
     def _revoke(self, options: dict[str, Any]) -> None:
         ended = [key_id for key_id in options["ids"] if self._end(key_id)]
@@ -104,25 +112,36 @@ class Command(BaseCommand):
     def _show(self, made: Made, options: dict[str, Any]) -> None:
         """The key alone, so that a script may take it as it is."""
         row, text = made
-        facts = selectors.facts(selectors.key_of(row.tenant_id, row.key_id))
-        told = {"key": text, **facts}
+        told = {"key": text, **_facts(row)}
         self.stdout.write(json.dumps(told, indent=2, default=str) if options["json"] else text)
 
 
 def _describe_mint(parser: ArgumentParser) -> None:
     _describe_whose(parser)
+    _describe_terms(parser)
+    parser.set_defaults(scopes=scopes.OF_TENANTS)
+
+
+def _describe_change(parser: ArgumentParser) -> None:
+    _describe_key(parser)
+    _describe_terms(parser)
+
+
+def _describe_terms(parser: ArgumentParser) -> None:
+    """The terms of a key, each None where it is not said."""
+    known = ", ".join(scopes.OF_TENANTS)
+    told = f"what it may do, with commas; a new key may without it: {known}"
+    parser.add_argument("--scopes", type=_scopes, help=told)
+    parser.add_argument("--label", type=_label, help="what it is for")
     parser.add_argument(
-        "--scopes",
-        type=_scopes,
-        default=scopes.OF_TENANTS,
-        help=f"what it may do, with commas; all without it: {', '.join(scopes.OF_TENANTS)}",
+        "--expires-days",
+        type=_or_empty(_whole(1, _MOST_DAYS)),
+        help="days it works for, from now; empty: no end",
     )
-    parser.add_argument("--label", type=_label, default="", help="what it is for")
-    parser.add_argument("--expires-days", type=_whole(1, _MOST_DAYS), help="days it works for")
     parser.add_argument(
         "--max-calls-per-minute",
-        type=_whole(1, settings.MOST_PER_MINUTE),
-        help="of this key alone, whatever it calls",
+        type=_or_empty(_whole(1, settings.MOST_PER_MINUTE)),
+        help="of this key alone, whatever it calls; empty: no limit",
     )
 
 
@@ -132,8 +151,12 @@ def _describe_whose(parser: ArgumentParser) -> None:
     whose.add_argument("--operator", action="store_true", help="keys for all of the service")
 
 
-def _describe_rotate(parser: ArgumentParser) -> None:
+def _describe_key(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="KEY_ID", help="the part of the key behind hr_")
+
+
+def _describe_rotate(parser: ArgumentParser) -> None:
+    _describe_key(parser)
     parser.add_argument(
         "--overlap-seconds",
         type=_whole(0, int(issuing.MOST_OVERLAP.total_seconds())),
@@ -150,6 +173,10 @@ _ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "mint": ("Make a key and show it, once.", _describe_mint),
     "list": ("Show keys, the newest first, and never the keys themselves.", _describe_whose),
     "rotate": ("Make a key in the place of another, which works on for a while.", _describe_rotate),
+    "change": (
+        "Change the terms of a key, whose text stays; also of the last one of a tenant.",
+        _describe_change,
+    ),
     "revoke": ("End keys, also the last one of a tenant.", _describe_revoke),
 }
 
@@ -176,6 +203,25 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parsed
 
 
+def _or_empty(parsed: Callable[[str], int]) -> Callable[[str], int | str]:
+    return lambda text: parsed(text) if text else text
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """The terms that are said. An end or a limit that is empty is none."""
+    names = ("scopes", "label", "expires_days", "max_calls_per_minute")
+    said = {name: options[name] for name in names if options[name] is not None}
+    if "expires_days" in said:
+        said["expires_at"] = _in_days(said.pop("expires_days"))
+    if said.get("max_calls_per_minute") == "":
+        said["max_calls_per_minute"] = None
+    return said
+
+
+def _in_days(days: int | str) -> datetime | None:
+    return timezone.now() + timedelta(days=days) if isinstance(days, int) else None
+
+
 def _tenant(key: UUID | None) -> Tenant | None:
     """Raises CommandError for a tenant that is not there; None is the operator."""
     tenant = None if key is None else Tenant.objects.filter(pk=key).first()
@@ -190,6 +236,10 @@ def _key(key_id: str) -> ApiKey:
         told = f"there is no key {key_id}; `headrace keys list` shows them"
         raise CommandError(told, returncode=_UNCHANGED)
     return row
+
+
+def _facts(row: ApiKey) -> dict[str, Any]:
+    return selectors.facts(selectors.key_of(row.tenant_id, row.key_id))
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
