@@ -387,6 +387,13 @@ def test_a_tenant_with_too_many_uploads_at_work_is_told_to_wait(narrow):
     assert joined.status_code == 201
 
 
+def test_open_uploads_of_another_tenant_are_not_counted(narrow):
+    other, merchant = narrow.add_tenant(), narrow.add_tenant()
+    opened = [other.request("POST", "/ingest/sessions/", json={}).status_code for _ in range(4)]
+    assert opened == [201, 201, 201, 429]
+    assert merchant.request("POST", "/ingest/sessions/", json={}).status_code == 201
+
+
 def test_the_same_request_again_is_answered_however_much_waits(narrow):
     merchant, data = narrow.add_tenant(), sound(10)
     first = merchant.send("customers.ndjson", data, key="once")
