@@ -263,7 +263,7 @@ HEADRACE_PRODUCT_PER_MINUTE = _per_minute(os.environ.get("HEADRACE_PRODUCT_PER_M
 # Where they are counted; in the database without it, and while it does not answer.
 HEADRACE_REDIS_URL = _redis_url()
 # Exports of a tenant that wait or run at once, and the size of their parts before compression.
-HEADRACE_MAX_ACTIVE_EXPORTS = int(os.environ.get("HEADRACE_MAX_ACTIVE_EXPORTS", 20))
+HEADRACE_MAX_ACTIVE_EXPORTS = int(os.environ.get("HEADRACE_MAX_ACTIVE_EXPORTS", 50))
 HEADRACE_EXPORT_PART_BYTES = int(os.environ.get("HEADRACE_EXPORT_PART_BYTES", 64 << 20))
 # Webhook endpoints of a tenant, and the networks beside the public internet that they may be in.
 HEADRACE_MAX_WEBHOOKS = int(os.environ.get("HEADRACE_MAX_WEBHOOKS", 10))

@@ -36,7 +36,7 @@ OWN_TESTS = {
     "apps/core/jobs": "test_jobs test_lifecycle",
     "apps/core/table_buckets": "test_limits",
     "apps/core/": "test_jobs test_idempotency test_retention",
-    "apps/exports/": "test_export_jobs test_lifecycle",
+    "apps/exports/": "test_export_jobs test_lifecycle test_takeouts",
     "apps/ingestions/": "test_ingestion_http test_sessions test_waking test_races",
     "apps/lifecycle/": "test_erasing test_lifecycle",
     "apps/metrics/": "test_metrics test_metrics_histories",

@@ -106,6 +106,23 @@ def test_no_more_exports_wait_than_may_and_a_retry_of_one_that_does_is_answered(
             other.wait(answer.json()["export_id"])
 
 
+def test_a_takeout_has_room_where_nothing_waits_however_few_may(exporter):
+    running = exporter.merchant.service
+    other = running.add_tenant()
+    path = f"/tenants/{other.tenant}/reports/takeouts"
+    worker = stopped_worker(running)
+    try:
+        first, again = (other.request("POST", path, json={}) for _ in range(2))
+        assert first.status_code == 202, first.text
+        files = first.json()["files"]
+        assert len(files) > int(SETTINGS["HEADRACE_MAX_ACTIVE_EXPORTS"])
+        assert code(again) == (429, "queue_full")
+        assert code(Exporter(other).order(entity="customers")) == (429, "queue_full")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert {Exporter(other).wait(file["export_id"])["status"] for file in files} == {"completed"}
+
+
 def stopped_worker(running: service.Service) -> int:
     """The id of the worker, stopped where it keeps nobody from writing."""
     worker = running.worker_pids()[0]

@@ -537,8 +537,10 @@ def test_everything_of_a_suspended_tenant_comes_out_with_a_manifest(
     while (manifest := operator.done("GET", where))["status"] != "completed":
         assert manifest["status"] == "running"
         time.sleep(0.1)
-    assert [file["entity"] for file in manifest["files"]] == [one.name for one in ENTITIES]
-    assert sum(file["rows"] for file in manifest["files"]) == manifest["rows"] == 1_200
+    assert sum(file["rows"] for file in manifest["files"]) == manifest["rows"]
+    records = [file for file in manifest["files"] if file["resendable"]]
+    assert [file["entity"] for file in records] == [one.name for one in ENTITIES]
+    assert sum(file["rows"] for file in records) == 1_200
     for file in manifest["files"]:
         url = file["download_url"].removeprefix("/api/v1/operator")
         data = operator.request("GET", url).content
@@ -562,7 +564,8 @@ def test_a_tenant_takes_everything_out_itself_and_nobody_elses(operator):
     asked = merchant.request("POST", f"/tenants/{merchant.tenant}/reports/takeouts", json={})
     assert asked.status_code == 202, asked.text
     manifest = wait_for_takeout(merchant, asked)
-    assert (manifest["status"], manifest["rows"]) == ("completed", 1_200)
+    assert manifest["status"] == "completed"
+    assert sum(file["rows"] for file in manifest["files"] if file["resendable"]) == 1_200
     url = manifest["files"][0]["download_url"].removeprefix("/api/v1")
     assert merchant.request("GET", url).status_code == 200
     assert stranger.request("GET", url).status_code == 404

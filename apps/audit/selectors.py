@@ -20,14 +20,17 @@ def entries(tenant: UUID, asked: Asked) -> tuple[list[dict[str, Any]], str | Non
     with tenant_reading(tenant):
         rows = AuditEntry.objects.order_by("-id").filter(**_conditions(asked))
         found = list(rows.values(*_TOLD, "details")[: asked.limit + 1])
-    page = found[: asked.limit]
+    page = [for_tenants(row) for row in found[: asked.limit]]
     for row in page:
         row["details"] = msgspec.Raw(row["details"].encode())
-        if row["actor_kind"] not in _TENANTS_SIDE:
-            row["address"] = ""  # how the operator's machines are called is not the tenant's matter
         row["recorded_at"] = wire.instant(row["recorded_at"])
     is_last = len(found) <= asked.limit
     return page, None if is_last else pages.cursor_behind(page[-1]["id"], mark=asked.mark)
+
+
+def for_tenants(row: dict[str, Any]) -> dict[str, Any]:
+    """The entry, but not how the operator's machines are called, which is not a tenant's matter."""
+    return row if row["actor_kind"] in _TENANTS_SIDE else row | {"address": ""}
 
 
 def _conditions(asked: Asked) -> dict[str, object]:

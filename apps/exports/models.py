@@ -74,7 +74,9 @@ class Export(models.Model):
 
 
 class Takeout(models.Model):
-    """All of a tenant's record types, ordered at once: an export of each, in the load order."""
+    """Everything of a tenant, ordered at once: an export of each record type, in the load order,
+    and of what else it has.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     tenant_id = models.UUIDField()

@@ -2,13 +2,14 @@
 
 from rest_framework import serializers
 
-from apps.exports.bundles import BUNDLES
+from apps.exports.bundles import BUNDLES, withheld
 from apps.exports.models import COMPRESSIONS, FORMATS, TAR, ExportState
 from apps.exports.takeouts import USUAL_FORMAT
 from headrace.entities import BY_NAME
 
 #: What an export that is told of may be: takeouts have bundles beside record types.
 ENTITIES, FILES = sorted({*BY_NAME, *BUNDLES}), (*FORMATS, TAR)
+WITHHELD = withheld(())
 
 
 class ExportRequest(serializers.Serializer):
@@ -80,6 +81,7 @@ class TakeoutRequest(serializers.Serializer):
 class TakeoutFile(serializers.Serializer):
     export_id = serializers.UUIDField()
     entity = serializers.ChoiceField(ENTITIES)
+    resendable = serializers.BooleanField(help_text="whether it may be sent back as it is")
     filename = serializers.CharField()
     status = serializers.ChoiceField(ExportState.choices)
     code = serializers.CharField(allow_null=True)
@@ -99,4 +101,8 @@ class TakeoutManifest(serializers.Serializer):
     created_at = serializers.DateTimeField()
     rows = serializers.IntegerField()
     bytes = serializers.IntegerField()
+    withheld = serializers.ListField(
+        child=serializers.ChoiceField(WITHHELD),
+        help_text="what it is without, since the key that ordered it had not the scope",
+    )
     files = TakeoutFile(many=True)

@@ -100,9 +100,11 @@ def _record(action: Action, export: Export) -> None:
 def check_room(tenant: Tenant, number: int = 1, *, is_operators: bool = False) -> None:
     """Raises Problem if the tenant may not order so many more. Its row must be held: orders that
     come at once would all find the same room. An operator's may be kept beyond its quota of bytes.
+
+    Where none waits there is room for those of a takeout, however few may wait.
     """
     waiting = Export.objects.filter(tenant_id=tenant.pk, state__in=ACTIVE).count()
-    if waiting + number > settings.HEADRACE_MAX_ACTIVE_EXPORTS:
+    if waiting and waiting + number > settings.HEADRACE_MAX_ACTIVE_EXPORTS:
         raise Problem("queue_full", f"{waiting} exports are at work; wait for one of them to end.")
     if not is_operators:
         quotas.check_bytes(tenant, 1)

@@ -1,11 +1,12 @@
-"""Everything of a tenant at once: an export of each record type and of each bundle that there is
-something for, and a manifest of what they hold.
+"""Everything of a tenant at once: an export of each record type and of each bundle, and a manifest
+of what they hold.
 
 There is no second road: the exports are ordinary ones, made by their jobs and downloaded like any
 other. Each shows the state of the database at its own beginning; those of a tenant that only
 reads meanwhile all show the same one.
 """
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -21,45 +22,60 @@ from apps.core.retention import ago
 from apps.exports import asked, bundles, selectors, services
 from apps.exports.models import ACTIVE, Export, ExportState, Takeout
 from apps.tenants import doors
+from apps.tenants.authentication import Holder
 from apps.tenants.models import Tenant
-from headrace.entities import ENTITIES
+from apps.tenants.scopes import OF_TENANTS
+from headrace.entities import BY_NAME, ENTITIES
 from headrace.pipeline.formats import NDJSON
+from headrace.reading.parquet import PARQUET
 
 USUAL_FORMAT = NDJSON
 
 
-def order_own(tenant: UUID, *, format: str, compression: str, asked_by: str) -> Takeout:
-    """The same for the tenant itself. Raises Problem."""
+def order_own(tenant: UUID, *, format: str, compression: str, asked_by: Holder) -> Takeout:
+    """One of what the holder of a key of the tenant may read. Raises Problem."""
     with transaction.atomic():
         own = doors.hold(tenant)
         doors.check_reading(own.state)
-        return order(own, format, compression, asked_by)
+        exports = _exports(tenant, format, compression, asked_by.scopes)
+        services.check_room(own, len(exports))
+        return _queue(exports, tenant, format, compression, asked_by.key_id)
 
 
-def order(
-    tenant: Tenant, format_: str, compression: str, asked_by: str, *, is_operators: bool = False
-) -> Takeout:
-    """Queue an export of every record type, in the transaction that holds the tenant's row.
-
-    `asked_by` is the id of a key, or a command. Raises Problem.
+def order(tenant: Tenant, *, format: str, compression: str, asked_by: str) -> Takeout:
+    """One of everything, for an operator who holds the tenant's row; it may be kept beyond the
+    tenant's quota of bytes. `asked_by` is the id of a key, or a command. Raises Problem.
     """
-    exports = [
-        *(asked.everything(entity.name, format_, compression).export() for entity in ENTITIES),
-        *bundles.exports(tenant.pk, compression),
-    ]
-    services.check_room(tenant, len(exports), is_operators=is_operators)
+    exports = _exports(tenant.pk, format, compression, OF_TENANTS)
+    services.check_room(tenant, len(exports), is_operators=True)
     for export in exports:
-        export.tenant_id = tenant.pk
-        export.is_operators = is_operators
+        export.is_operators = True
+    return _queue(exports, tenant.pk, format, compression, asked_by)
+
+
+def _exports(tenant: UUID, format_: str, compression: str, scopes: Collection[str]) -> list[Export]:
+    """What there is for somebody with these scopes, not saved. Raises Problem."""
+    return [
+        *(asked.everything(entity.name, format_, compression).export() for entity in ENTITIES),
+        *bundles.exports(tenant, compression, scopes),
+    ]
+
+
+def _queue(
+    exports: list[Export], tenant: UUID, format_: str, compression: str, asked_by: str
+) -> Takeout:
+    """Have the exports made, in the transaction that holds the tenant's row."""
+    for export in exports:
+        export.tenant_id = tenant
         services.queue(export)
     takeout = Takeout.objects.create(
-        tenant_id=tenant.pk,
+        tenant_id=tenant,
         format=format_,
         compression=compression,
         exports=[str(export.pk) for export in exports],
         asked_by=asked_by,
     )
-    audit.record(tenant.pk, Action.TENANT_EXPORTED, takeout.pk, exports=takeout.exports)
+    audit.record(tenant, Action.TENANT_EXPORTED, takeout.pk, exports=takeout.exports)
     return takeout
 
 
@@ -72,7 +88,8 @@ def takeout_of(tenant: UUID, key: UUID) -> Takeout:
 
 
 def manifest(takeout: Takeout) -> dict[str, Any]:
-    """What a takeout holds: of each record type its rows, its bytes and their digest.
+    """What a takeout holds: of each file its rows, its bytes and their digest, and whether it may
+    be sent back as it is; and what it is without.
 
     It is complete once `status` is `completed`. An export that was removed since is `expired`.
     """
@@ -87,12 +104,13 @@ def manifest(takeout: Takeout) -> dict[str, Any]:
         "created_at": takeout.created_at,
         "rows": sum(file["rows"] for file in files),
         "bytes": sum(file["bytes"] for file in files),
+        "withheld": bundles.withheld([export.entity for export in exports]),
         "files": files,
     }
 
 
 def exports_of(takeout: Takeout) -> list[Export]:
-    """Its exports that are still known, in the load order of their record types."""
+    """Its exports that are still known: record types in their load order, then what else it has."""
     found = {str(row.pk): row for row in Export.objects.filter(pk__in=takeout.exports)}
     return [found[key] for key in takeout.exports if key in found]
 
@@ -110,6 +128,7 @@ def _file(export: Export) -> dict[str, Any]:
     return {
         "export_id": export.pk,
         "entity": export.entity,
+        "resendable": export.entity in BY_NAME and export.format != PARQUET,
         "filename": selectors.filename(export),
         "status": export.state,
         "code": export.code or None,

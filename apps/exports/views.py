@@ -15,10 +15,10 @@ from apps.core import bodies, idempotency, pages, ranges, seats
 from apps.core.blocks import Begun
 from apps.core.problems import Problem
 from apps.core.wire import CURSOR, PROBLEM, header, idempotency_header, plain, sent
-from apps.exports import asked, selectors, services, takeouts
+from apps.exports import asked, bundles, selectors, services, takeouts
 from apps.exports import serializers as shapes
 from apps.exports.models import Export
-from apps.tenants.authentication import holder_of, tenant_at
+from apps.tenants.authentication import check_scope, holder_of, tenant_at
 from apps.tenants.doors import zone_of
 from apps.tenants.scopes import Scope
 
@@ -132,13 +132,21 @@ class Download(APIView):
     @extend_schema(
         operation_id="download_export",
         description="The file. A download that broke is continued by Range, with the ETag of the"
-        " first answer in If-Range; X-Content-SHA256 is the digest of the whole.",
+        " first answer in If-Range; X-Content-SHA256 is the digest of the whole. Keys, webhooks and"
+        " audit log of a takeout need the scope admin besides.",
         parameters=CONTINUED,
         responses=DOWNLOADED,
     )
     def get(self, request: Request, tenant_id: UUID, export_id: UUID) -> HttpResponseBase:
         tenant = tenant_at(request, tenant_id)
-        return downloaded(request, selectors.export_of(tenant, export_id))
+        return downloaded(request, _open_to(request, selectors.export_of(tenant, export_id)))
+
+
+def _open_to(request: Request, export: Export) -> Export:
+    """The export, if the key may read what it has. Raises Problem."""
+    if need := bundles.scope_of(export.entity):
+        check_scope(request, need)
+    return export
 
 
 class Takeouts(APIView):
@@ -149,8 +157,11 @@ class Takeouts(APIView):
 
     @extend_schema(
         operation_id="order_takeout",
-        description="Export every record type. 202 says where the manifest is, which has the rows,"
-        " bytes and digest of each file once it is there; the files are ordinary exports.",
+        description="Export every record type, and what else there is of the tenant: keys,"
+        " webhooks and audit log if the key has the scope admin, which their downloads need too;"
+        " the manifest names what it is without as `withheld`. 202 says where the manifest is,"
+        " which has the rows, bytes and digest of each file once it is there; the files are"
+        " ordinary exports.",
         request={"application/json": shapes.TakeoutRequest},
         responses={
             202: shapes.TakeoutManifest,
@@ -160,7 +171,7 @@ class Takeouts(APIView):
     def post(self, request: Request, tenant_id: UUID) -> Response:
         tenant = tenant_at(request, tenant_id)
         wanted = bodies.options(plain(request), shapes.TakeoutRequest)
-        takeout = takeouts.order_own(tenant, **wanted, asked_by=holder_of(request).key_id)
+        takeout = takeouts.order_own(tenant, **wanted, asked_by=holder_of(request))
         location = f"/api/v1/tenants/{tenant}/reports/takeouts/{takeout.pk}/"
         return Response(takeouts.manifest(takeout), 202, headers={"Location": location})
 

@@ -7,9 +7,11 @@ class Lifecycle(AppConfig):
     def ready(self) -> None:
         # Models must not load before the apps.
         from apps.core import jobs, retention  # noqa: PLC0415
-        from apps.lifecycle import erasing, services  # noqa: PLC0415
+        from apps.exports import bundles  # noqa: PLC0415
+        from apps.lifecycle import erasing, services, taken  # noqa: PLC0415
         from apps.tenants import doors  # noqa: PLC0415
 
+        bundles.BUNDLES.update(taken.bundles())
         doors.ERASING.append(services.is_erasing)
         retention.add_steps(services.remove_days)
         jobs.HANDLERS[erasing.ERASE] = jobs.Handler(

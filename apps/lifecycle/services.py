@@ -81,7 +81,7 @@ def take_out(tenant: UUID, *, format: str, compression: str, asked_by: str) -> T
     with transaction.atomic():
         found = held(tenant)
         doors.check_stays(tenant)
-        return takeouts.order(found, format, compression, asked_by, is_operators=True)
+        return takeouts.order(found, format=format, compression=compression, asked_by=asked_by)
 
 
 def erase(tenant: UUID, confirm: str, asked_by: str) -> Erasure:

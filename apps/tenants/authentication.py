@@ -134,6 +134,13 @@ class HasScope(BasePermission):
         return True
 
 
+def check_scope(request: Request, need: str) -> None:
+    """For what a view shows only to keys with another scope beside its own. Raises Problem."""
+    known = holder_of(request).known
+    if need not in known.opens:
+        raise _wrong_scope(known, need)
+
+
 READ_ONLY, SUSPENDED = TenantState.READ_ONLY.value, TenantState.SUSPENDED.value
 
 
