@@ -138,7 +138,7 @@ def check_scope(request: Request, need: str) -> None:
     """For what a view shows only to keys with another scope beside its own. Raises Problem."""
     known = holder_of(request).known
     if need not in known.opens:
-        raise _wrong_scope(known, need)
+        raise scopes.refusal(need, known.scopes)
 
 
 READ_ONLY, SUSPENDED = TenantState.READ_ONLY.value, TenantState.SUSPENDED.value
