@@ -152,6 +152,7 @@ def test_pages_are_of_one_state_or_told_to_be_outdated(running_service, group):
     assert pages(merchant, **asked) == whole
     first = ask_sales(merchant, **asked)
     merchant.load("order_items.ndjson", ndjson(*books.items))  # changes nothing
+    running_service.add_tenant().load("products.ndjson", ndjson(product()))  # nor does another's
     following = {**asked, "cursor": first["next_cursor"]}
     assert ask_sales(merchant, **following)["data"] == whole[1:2]
     assert ask_sales(merchant, **{**following, "limit": 2})["data"] == whole[1:3]
