@@ -640,6 +640,7 @@ def test_a_tenant_has_no_more_keys_than_it_may(running_service):
     last = id_of(mint(owner, "read"))
     for answer in (ask_for_key(owner, ["read"]), rotate(owner, last)):
         assert (answer.status_code, answer.json()["code"]) == (409, "too_many_keys")
+    assert ask_for_key(running_service.add_tenant(), ["read"]).status_code == 201
     assert revoke(owner, last).status_code == 200
     assert ask_for_key(owner, ["read"]).status_code == 201
 

@@ -378,6 +378,14 @@ def test_movements_since_a_time_without_a_zone_are_those_of_the_tenants_zone(run
     assert till.events(since="2025-06-01T00:00:00Z") == []
 
 
+def test_each_tenants_movements_without_a_zone_are_of_its_own(running_service):
+    for zone, moment in (("Europe/Berlin", "22:30:00"), ("Asia/Tokyo", "15:30:00")):
+        till = Till(running_service.add_tenant(time_zone=zone))
+        till.update([stock.event(till.product(), delta=4, event_time="2025-06-01T00:30:00")])
+        assert len(till.events(since=f"2025-05-31T{moment}Z")) == 1
+        assert till.events(since=f"2025-05-31T{moment[:-1]}1Z") == []
+
+
 REFUSED = [
     ("levels", {"below": "x"}),
     ("levels", {"below": "1.5"}),
