@@ -4,12 +4,14 @@ Every function prints nothing and returns what json can say.
 """
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,6 +28,8 @@ from apps.exports import writing
 from apps.exports.models import Export, ExportState
 from apps.ingestions import ledger, processing, services, sessions, sources
 from apps.ingestions.models import Chunk, ChunkState, Segment
+from apps.moving import rows
+from apps.tenants import quotas
 from apps.tenants.models import Tenant
 from headrace.entities import BY_NAME
 from headrace.pipeline import run, verify
@@ -510,6 +514,19 @@ def _end_of(chunk: Chunk) -> list[Any]:
     chunk.refresh_from_db()
     counts = {name.value: number for name, number in chunk.counts.items() if number}
     return [chunk.state, chunk.code, counts]
+
+
+def end_a_move() -> list[int]:
+    """The rows counted today of a tenant that has moved here, and of one that was here before."""
+    moved, other = Tenant.objects.create(name="moved"), uuid4()
+    with tempfile.TemporaryDirectory() as home:
+        path = Path(home, "control")
+        rows.write_control(path)
+        Tenant.objects.create(tenant_id=other, name="was here")
+        for tenant in (moved.pk, other):
+            quotas.take_rows(tenant, 7)
+        rows.read_control(path, is_over=True)
+    return [quotas.day_of(tenant).rows for tenant in (moved.pk, other)]
 
 
 def plan_many_keys(rows: str) -> list[int]:

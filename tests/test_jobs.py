@@ -205,3 +205,7 @@ def test_a_file_that_is_read_otherwise_than_it_was_planned_lands_only_from_its_b
 def test_the_plan_of_a_file_of_millions_is_kept_by_statements_that_a_server_takes(database):
     kept = database.do("plan_many_keys", 3_000_000, lease_seconds=60)
     assert kept == [400_000] * 60
+
+
+def test_the_end_of_a_move_leaves_what_was_counted_of_others(database):
+    assert database.do("end_a_move") == [0, 7]
