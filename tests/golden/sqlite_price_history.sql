@@ -28,11 +28,11 @@ LEFT JOIN products p
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
 
--- stale
-SELECT s.line
+-- replaced
+SELECT s.line, CASE WHEN t.source_sequence > :sequence + s.line THEN 1 ELSE 0 END AS is_stale
 FROM temp.price_history_staging s
 JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
-WHERE t.source_sequence > :sequence + s.line;
+WHERE t.source_sequence > :sequence + s.line OR (t.source_sequence < :sequence + s.line AND (t.product_id, t.effective_from) IS NOT (s.product_id, s.effective_from));
 
 -- spans
 WITH spans AS (
@@ -65,6 +65,13 @@ SELECT line
 FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY id ORDER BY line DESC) AS place
       FROM temp.price_history_staging) ranked
 WHERE place > 1;
+
+-- set aside
+UPDATE price_history AS t
+SET effective_from = '-' || t.effective_from
+FROM temp.price_history_staging s
+WHERE t.tenant_id = :tenant AND t.id = s.id
+  AND t.source_sequence < :sequence + s.line AND (t.product_id, t.effective_from) IS NOT (s.product_id, s.effective_from);
 
 -- known
 SELECT s.line

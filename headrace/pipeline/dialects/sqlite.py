@@ -19,6 +19,7 @@ from headrace.pipeline.dialects import level_statements, sqlite_values, statemen
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
+    Replaced,
     Span,
     Taken,
     Unresolved,
@@ -51,6 +52,7 @@ SPELLING = Spelling(
     mask=":mask",
     distinct="({left}) IS NOT ({right})",
     staging_prefix="temp.",
+    aside="'-' || {moment}",
 )
 _NOW = "(strftime('%Y-%m-%d %H:%M:%S', 'now'))"
 _DAY = "substr({moment}, 1, 10)"
@@ -173,8 +175,10 @@ class SQLite(Moving):
         rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
         return [Taken(line, value, dashed(holder)) for line, value, holder in rows]
 
-    def stale(self, connection: Connection, load: Load) -> Lines:
-        return _lines(_all(connection, load, statements.stale(SPELLING, load.entity)))
+    def replaced(self, connection: Connection, load: Load) -> Replaced:
+        rows = _all(connection, load, statements.replaced(SPELLING, load.entity))
+        stale = [(line,) for line, is_stale in rows if is_stale]
+        return Replaced(_lines(stale), len(rows) - len(stale))
 
     def repeated(self, connection: Connection, load: Load) -> Lines:
         return _lines(_all(connection, load, statements.repeated(SPELLING, load.entity)))
@@ -188,6 +192,9 @@ class SQLite(Moving):
             f"DELETE FROM temp.{entity.name}_staging WHERE line = ?",
             [(line,) for line in lines.tolist()],
         )
+
+    def set_aside(self, connection: Connection, load: Load) -> None:
+        connection.execute(statements.set_aside(SPELLING, load.entity), _parameters(load))
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         stored = _lines(_all(connection, load, statements.known(SPELLING, load.entity, mask), mask))
@@ -303,7 +310,9 @@ class SQLite(Moving):
                 "former days": statements.former_days(SPELLING, entity, self._parents, mask, _DAY),
                 "written days": statements.written_days(SPELLING, entity, self._parents, _DAY),
             }
+        aside = {"set aside": statements.set_aside(SPELLING, entity)} if entity.interval else {}
         return {
+            **aside,
             "known": statements.known(SPELLING, entity, mask),
             **({"insert": _insert(entity, mask)} if entity.promotion is Promotion.UPSERT else {}),
             "write": _write(entity, mask),

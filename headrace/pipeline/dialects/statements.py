@@ -28,6 +28,7 @@ class Spelling:
     join: str = "JOIN"  #: from staging to the target
     names_staging_once: bool = False  #: a statement may not read a temporary table twice
     hint: str = ""  #: format string behind a table that is to be read through {index}
+    aside: str = ""  #: format string of an instant before all that records may name, by a {moment}
 
     def through(self, index: str) -> str:
         """The hint to look rows up by an index, where the planner must be told."""
@@ -112,12 +113,43 @@ FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY {entity.key} ORDER BY line DE
 WHERE place > 1"""
 
 
-def stale(spelling: Spelling, entity: Entity) -> str:
-    """Staged lines whose stored row comes from a newer file, or from further down this one."""
+def replaced(spelling: Spelling, entity: Entity) -> str:
+    """Staged lines that begin a stored interval elsewhere, and those whose stored row comes from a
+    newer file, or from further down this one.
+    """
+    is_stale = f"t.{SEQUENCE} > {spelling.sequence} + s.line"
     return f"""
-SELECT s.line
+SELECT s.line, CASE WHEN {is_stale} THEN 1 ELSE 0 END AS is_stale
 FROM {matched(spelling, entity)}
-WHERE t.{SEQUENCE} > {spelling.sequence} + s.line"""
+WHERE {is_stale} OR ({moves(spelling, entity)})"""
+
+
+def moves(spelling: Spelling, entity: Entity) -> str:
+    """The condition that a staged row will begin its stored interval elsewhere."""
+    assert entity.interval is not None
+    place = [entity.interval.owner, entity.interval.start]
+    is_older = f"t.{SEQUENCE} < {spelling.sequence} + s.line"
+    return f"{is_older} AND {spelling.differ(place, 't', 's')}"
+
+
+def set_aside(spelling: Spelling, entity: Entity) -> str:
+    """Let go of the starts that staged rows change, before any of them takes the start of another.
+
+    A day that a database knows, and at the distance at which calendars repeat: so no two meet.
+    """
+    return f"""
+UPDATE {entity.name} AS t
+SET {aside(spelling, entity)}
+FROM {staging(spelling, entity)} s
+WHERE t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
+  AND {moves(spelling, entity)}"""
+
+
+def aside(spelling: Spelling, entity: Entity) -> str:
+    """The assignment that sets a stored start aside."""
+    assert entity.interval is not None
+    start = entity.interval.start
+    return f"{start} = {spelling.aside.format(moment=f't.{start}')}"
 
 
 def crowded(spelling: Spelling, entity: Entity) -> str:
@@ -319,7 +351,7 @@ def checks(spelling: Spelling, entity: Entity, keys: Mapping[str, str]) -> dict[
         found[f"taken {field}"] = taken(spelling, entity, field)
         found[f"rivals {field}"] = rivals(spelling, entity, field)
     if entity.interval:
-        found |= {"stale": stale(spelling, entity), "spans": crowded(spelling, entity)}
+        found |= {"replaced": replaced(spelling, entity), "spans": crowded(spelling, entity)}
     return found if entity.levels else found | {"repeated": repeated(spelling, entity)}
 
 
