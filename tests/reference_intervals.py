@@ -16,7 +16,12 @@ def refused_lines(spans: list[Span]) -> list[int]:
     for span in sorted(spans, key=lambda span: span.line):
         if span.line:
             lines[span.id].append(span)
-    order = sorted(lines, key=lambda id_: (id_ not in stored, lines[id_][0].line))
+    replacing = {
+        id_
+        for id_, span in stored.items()
+        if any(line.owner == span.owner for line in lines.get(id_, ()))
+    }
+    order = sorted(lines, key=lambda id_: (id_ not in replacing, lines[id_][0].line))
     refused = []
     certain = {id_: _certain(span, lines.get(id_, [])) for id_, span in stored.items()}
     held = dict(certain)

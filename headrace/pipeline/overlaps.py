@@ -36,10 +36,7 @@ class _Settlement:
         for span in sorted(spans, key=lambda span: span.line):
             if span.line:
                 self._staged[span.id].append(span)
-        #: Those that replace a stored span before the others, then by first line.
-        self._ranks = {
-            id_: (id_ not in self._stored, staged[0].line) for id_, staged in self._staged.items()
-        }
+        self._ranks = {id_: self._rank(id_) for id_ in self._staged}
         self._places: dict[Any, _Places] = defaultdict(_Places)
         self._held: dict[Any, list[Span]] = defaultdict(list)
         self._cores = {id_: self._core(span) for id_, span in self._stored.items()}
@@ -53,6 +50,12 @@ class _Settlement:
             _, id_ = heapq.heappop(self._waiting)
             self._settle(id_)
         return self._refused
+
+    def _rank(self, id_: Any) -> tuple[bool, int]:
+        """Those that replace a stored span of their owner before the others, then by first line."""
+        staged, stored = self._staged[id_], self._stored.get(id_)
+        replaces = stored is not None and any(span.owner == stored.owner for span in staged)
+        return not replaces, staged[0].line
 
     def _core(self, stored: Span) -> list[Span]:
         """What an id holds while it waits: the part of its place that it has wherever it settles.
