@@ -84,10 +84,19 @@ FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY id ORDER BY line DESC) AS pla
 WHERE place > 1;
 
 -- set aside
-UPDATE price_history_staging s
+UPDATE (WITH staged AS (SELECT line, id, product_id, effective_from FROM price_history_staging)
+    SELECT id
+    FROM (SELECT id, is_held, COUNT(*) OVER (PARTITION BY product_id, effective_from) AS claims
+          FROM (SELECT id, product_id, effective_from, 0 AS is_held FROM staged
+                UNION ALL
+                SELECT t.id, t.product_id, t.effective_from, 1
+                FROM staged s
 STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
-SET t.effective_from = t.effective_from - INTERVAL 146097 DAY
-WHERE t.source_sequence < %(sequence)s + s.line AND NOT ((t.product_id, t.effective_from) <=> (s.product_id, s.effective_from));
+                WHERE t.source_sequence < %(sequence)s + s.line AND NOT ((t.product_id, t.effective_from) <=> (s.product_id, s.effective_from))) places) counted
+    WHERE is_held = 1 AND claims > 1) w
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY)
+  ON t.tenant_id = %(tenant)s AND t.id = w.id
+SET t.effective_from = t.effective_from - INTERVAL 146097 DAY;
 
 -- absent
 SELECT COUNT(*), GROUP_CONCAT(s.line)

@@ -109,9 +109,17 @@ ORDER BY s.line;
 -- set aside
 UPDATE price_history AS t
 SET effective_from = t.effective_from - INTERVAL '146097 days'
-FROM price_history_staging s
-WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.id = s.id
-  AND t.source_sequence < CAST(%(sequence)s AS bigint) + s.line AND (t.product_id, t.effective_from) IS DISTINCT FROM (s.product_id, s.effective_from);
+FROM (
+    SELECT id
+    FROM (SELECT id, is_held, COUNT(*) OVER (PARTITION BY product_id, effective_from) AS claims
+          FROM (SELECT id, product_id, effective_from, 0 AS is_held FROM price_history_staging
+                UNION ALL
+                SELECT t.id, t.product_id, t.effective_from, 1
+                FROM price_history_staging s
+JOIN price_history t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.id = s.id
+                WHERE t.source_sequence < CAST(%(sequence)s AS bigint) + s.line AND (t.product_id, t.effective_from) IS DISTINCT FROM (s.product_id, s.effective_from)) places) counted
+    WHERE is_held = 1 AND claims > 1) w
+WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.id = w.id;
 
 -- merge all
 WITH written AS (

@@ -69,9 +69,17 @@ WHERE place > 1;
 -- set aside
 UPDATE price_history AS t
 SET effective_from = '-' || t.effective_from
-FROM temp.price_history_staging s
-WHERE t.tenant_id = :tenant AND t.id = s.id
-  AND t.source_sequence < :sequence + s.line AND (t.product_id, t.effective_from) IS NOT (s.product_id, s.effective_from);
+FROM (
+    SELECT id
+    FROM (SELECT id, is_held, COUNT(*) OVER (PARTITION BY product_id, effective_from) AS claims
+          FROM (SELECT id, product_id, effective_from, 0 AS is_held FROM temp.price_history_staging
+                UNION ALL
+                SELECT t.id, t.product_id, t.effective_from, 1
+                FROM temp.price_history_staging s
+JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
+                WHERE t.source_sequence < :sequence + s.line AND (t.product_id, t.effective_from) IS NOT (s.product_id, s.effective_from)) places) counted
+    WHERE is_held = 1 AND claims > 1) w
+WHERE t.tenant_id = :tenant AND t.id = w.id;
 
 -- known
 SELECT s.line

@@ -194,9 +194,13 @@ class Dialect(Protocol):
     def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
         """Take lines out of staging."""
 
-    def set_aside(self, connection: Connection, load: Load) -> None:
-        """Begin the stored intervals that staged ones move before all that records may name, until
-        they are written: none is in another's way then, whatever the order of writing."""
+    def set_aside(self, connection: Connection, load: Load) -> int:
+        """Begin the stored intervals that staged ones move, and whose start others take, before all
+        that records may name, until they are written. So none is in another's way, whatever the
+        order of writing.
+
+        How many there are.
+        """
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         """Promote the staged rows of one mask: insert, and update what is older and differs."""

@@ -142,9 +142,9 @@ class MySQL(Tables, Moving):
                 listed = ",".join(map(str, lines[start : start + 50_000].tolist()))
                 cursor.execute(f"DELETE FROM {entity.name}_staging WHERE line IN ({listed})")
 
-    def set_aside(self, connection: Connection, load: Load) -> None:
+    def set_aside(self, connection: Connection, load: Load) -> int:
         with connection.cursor() as cursor:
-            cursor.execute(_set_aside(load.entity), _parameters(load))
+            return int(cursor.execute(_set_aside(load.entity), _parameters(load)))
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         """Raises Retryable if another load inserted rows of ours between two statements.
@@ -347,9 +347,10 @@ FROM ({statements.replaced(SPELLING, entity)}) found"""
 def _set_aside(entity: Entity) -> str:
     """As in statements.py, by a join."""
     return f"""
-UPDATE {statements.matched(SPELLING, entity)}
-SET t.{statements.aside(SPELLING, entity)}
-WHERE {statements.moves(SPELLING, entity)}"""
+UPDATE ({statements.wanted(SPELLING, entity)}) w
+STRAIGHT_JOIN {entity.name} t{SPELLING.through(statements.KEY)}
+  ON t.{TENANT} = {SPELLING.tenant} AND t.{entity.key} = w.{entity.key}
+SET t.{statements.aside(SPELLING, entity)}"""
 
 
 def _changes(entity: Entity, mask: int) -> str:

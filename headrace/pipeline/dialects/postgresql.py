@@ -201,9 +201,10 @@ class PostgreSQL(Tables, Moving):
                 [lines.tolist()],
             )
 
-    def set_aside(self, connection: Connection, load: Load) -> None:
+    def set_aside(self, connection: Connection, load: Load) -> int:
         with cursor_of(connection) as cursor:
             cursor.execute(statements.set_aside(SPELLING, load.entity), parameters(load))
+            return cursor.rowcount
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         """Rows whose parent says their day keep parents where they are; who moves some waits.

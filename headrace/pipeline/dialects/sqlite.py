@@ -193,8 +193,9 @@ class SQLite(Moving):
             [(line,) for line in lines.tolist()],
         )
 
-    def set_aside(self, connection: Connection, load: Load) -> None:
-        connection.execute(statements.set_aside(SPELLING, load.entity), _parameters(load))
+    def set_aside(self, connection: Connection, load: Load) -> int:
+        statement = statements.set_aside(SPELLING, load.entity)
+        return int(connection.execute(statement, _parameters(load)).rowcount)
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         stored = _lines(_all(connection, load, statements.known(SPELLING, load.entity, mask), mask))

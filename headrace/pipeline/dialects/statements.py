@@ -62,10 +62,10 @@ def full_mask(entity: Entity) -> int:
     return (1 << len(entity.fields)) - 1
 
 
-def matched(spelling: Spelling, entity: Entity) -> str:
-    """Staged rows, each with the stored row of its key."""
+def matched(spelling: Spelling, entity: Entity, rows: str = "") -> str:
+    """Staged rows, or those of a table like theirs, each with the stored row of its key."""
     key, by_key = entity.key, spelling.through(KEY)
-    return f"""{staging(spelling, entity)} s
+    return f"""{rows or staging(spelling, entity)} s
 {spelling.join} {entity.name} t{by_key} ON t.{TENANT} = {spelling.tenant} AND t.{key} = s.{key}"""
 
 
@@ -133,16 +133,37 @@ def moves(spelling: Spelling, entity: Entity) -> str:
 
 
 def set_aside(spelling: Spelling, entity: Entity) -> str:
-    """Let go of the starts that staged rows change, before any of them takes the start of another.
+    """Let go of the starts that staged rows leave and others take.
 
-    A day that a database knows, and at the distance at which calendars repeat: so no two meet.
+    All are set back by as much, to where no record may begin: so no two meet.
     """
     return f"""
 UPDATE {entity.name} AS t
 SET {aside(spelling, entity)}
-FROM {staging(spelling, entity)} s
-WHERE t.{TENANT} = {spelling.tenant} AND t.{entity.key} = s.{entity.key}
-  AND {moves(spelling, entity)}"""
+FROM ({wanted(spelling, entity)}) w
+WHERE t.{TENANT} = {spelling.tenant} AND t.{entity.key} = w.{entity.key}"""
+
+
+def wanted(spelling: Spelling, entity: Entity) -> str:
+    """The keys of stored rows that staged ones begin elsewhere, and whose start another takes.
+
+    By a sort: the planner does not know how many rows move, and a join might look at all of the
+    others for each.
+    """
+    assert entity.interval is not None
+    key, owner, start = entity.key, entity.interval.owner, entity.interval.start
+    rows, given = staging(spelling, entity), ""
+    if spelling.names_staging_once:
+        rows, given = "staged", f"WITH staged AS (SELECT line, {key}, {owner}, {start} FROM {rows})"
+    return f"""{given}
+    SELECT {key}
+    FROM (SELECT {key}, is_held, COUNT(*) OVER (PARTITION BY {owner}, {start}) AS claims
+          FROM (SELECT {key}, {owner}, {start}, 0 AS is_held FROM {rows}
+                UNION ALL
+                SELECT t.{key}, t.{owner}, t.{start}, 1
+                FROM {matched(spelling, entity, rows)}
+                WHERE {moves(spelling, entity)}) places) counted
+    WHERE is_held = 1 AND claims > 1"""
 
 
 def aside(spelling: Spelling, entity: Entity) -> str:
