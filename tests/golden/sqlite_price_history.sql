@@ -76,7 +76,7 @@ FROM (
                 UNION ALL
                 SELECT t.id, t.product_id, t.effective_from, 1
                 FROM temp.price_history_staging s
-JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
+CROSS JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
                 WHERE t.source_sequence < :sequence + s.line AND (t.product_id, t.effective_from) IS NOT (s.product_id, s.effective_from)) places) counted
     WHERE is_held = 1 AND claims > 1) w
 WHERE t.tenant_id = :tenant AND t.id = w.id;
