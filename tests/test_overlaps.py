@@ -2,16 +2,22 @@
 
 import random
 from collections import Counter, defaultdict
-from functools import total_ordering
+from datetime import timedelta
+from functools import partial, total_ordering
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.entities.price_history import PRICE_HISTORY
 from headrace.pipeline.dialects.base import Span
 from headrace.pipeline.overlaps import overlapping
+from tests import records, road
+from tests.records import EPOCH, example, spelled
 from tests.reference_intervals import is_empty, overlap, refused_lines
 
 MANY = 20_000
@@ -207,3 +213,35 @@ def test_a_long_interval_over_very_many_others_is_seen_at_the_first_of_them():
     refused, each = comparisons(stored + staged)
     assert refused == 100
     assert each < 30
+
+
+def test_sqlite_takes_as_many_steps_for_each_of_many_intervals_of_one_owner(tmp_path: Path):
+    """Most moves are to where another interval was, one overlaps, and others stay as they are."""
+    with road.sqlite_database(tmp_path / "test.sqlite3") as database:
+        few, many = (steps_of_moves(database, tmp_path, number) for number in (500, 2_000))
+    assert many < 6 * few
+
+
+def steps_of_moves(database: road.Database, folder: Path, number: int) -> int:
+    """How many thousand instructions SQLite takes to move the half of so many intervals on."""
+    database.tenant, steps = uuid4(), Counter[str]()
+    records.land_parents(database, folder, PRICE_HISTORY, [1])
+    stored = [interval(number, 2 * place) for place in range(number)]
+    moved = [interval(number, 2 * place + 2) for place in range(number // 2, number)]
+    moved = [row | {"id": old["id"]} for row, old in zip(moved, stored[number // 2 :], strict=True)]
+    overlapping_one = interval(number, 1)
+    land = partial(road.land, database, folder, "price_history", tenant=database.tenant)
+    land(records.file(*stored), number=1)
+    database.connection.set_progress_handler(lambda: steps.update(["thousand"]), 1_000)
+    ledger = land(records.file(*moved, overlapping_one), number=2)
+    database.connection.set_progress_handler(None, 0)
+    assert ledger.outcome_by_line() == ["updated"] * len(moved) + ["rejected"]
+    return steps["thousand"]
+
+
+def interval(number: int, hour: int) -> records.Record:
+    """Two hours of the price of a product, under an id that says which."""
+    start, end = (spelled(EPOCH + timedelta(hours=at)) for at in (hour, hour + 2))
+    given = {"effective_from": start, "effective_to": end}
+    product = example(PRICE_HISTORY, 1)["product_id"]
+    return example(PRICE_HISTORY, number * 10_000 + hour, **given, product_id=product)

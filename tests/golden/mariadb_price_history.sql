@@ -68,7 +68,7 @@ WITH staged AS (SELECT line, mask, id, product_id, effective_from, effective_to 
            LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR (id, owner) NOT IN (SELECT id, product_id FROM staged)
+    WHERE line > 0 OR ((id, owner) IN (SELECT id, product_id FROM staged)) IS NOT TRUE
 )
 SELECT line, id, owner, starts, ends
 FROM spans

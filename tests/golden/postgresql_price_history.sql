@@ -81,7 +81,7 @@ WITH spans AS (
            LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR (id, owner) NOT IN (SELECT id, product_id FROM price_history_staging)
+    WHERE line > 0 OR ((id, owner) IN (SELECT id, product_id FROM price_history_staging)) IS NOT TRUE
 )
 SELECT line, id, owner, starts, ends
 FROM spans

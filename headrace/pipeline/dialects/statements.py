@@ -177,7 +177,8 @@ def crowded(spelling: Spelling, entity: Entity) -> str:
     """Spans of the owners of whom a staged span overlaps one that is stored or staged.
 
     A stored span whose id is staged for the same owner counts as replaced. A staged row that
-    leaves its end out keeps the stored one.
+    leaves its end out keeps the stored one. Ids and owners are never null; SQLite, not told by IS
+    NOT TRUE that it need not mind, would look for nulls among all staged rows, for each stored one.
     """
     assert entity.interval is not None
     owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
@@ -203,7 +204,7 @@ WITH {given}spans AS (
            LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR (id, owner) NOT IN (SELECT {entity.key}, {owner} FROM {rows})
+    WHERE line > 0 OR ((id, owner) IN (SELECT {entity.key}, {owner} FROM {rows})) IS NOT TRUE
 )
 SELECT line, id, owner, starts, ends
 FROM spans
