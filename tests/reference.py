@@ -14,8 +14,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.pipeline.dialects.base import Span
 from headrace.schema import SERVER_NOW, Entity, Promotion
 from tests.records import Record, meaning
+from tests.reference_intervals import refused_lines
 from tests.reference_levels import LevelCounter, final_events
 
 
@@ -111,18 +113,11 @@ class ReferenceLoader:
             if row[key] in rows and rows[row[key]].sequence > (number, line)
         }
         _settle(staged, outcomes, "superseded", newer)
-        kept = {id_: row.values for id_, row in rows.items()}
-        ids = sorted({row[key] for row in staged.values()}, key=_by_place(entity, rows, staged))
-        refused = set()
-        for id_ in ids:
-            for line in sorted((at for at, row in staged.items() if row[key] == id_), reverse=True):
-                span = {interval.end: None} | (rows[id_].values if id_ in rows else {})
-                span |= staged[line]
-                if _fits(interval, span, [row for other, row in kept.items() if other != id_]):
-                    kept[id_] = span
-                    break
-                refused.add(line)
-        _settle(staged, outcomes, "rejected", refused)
+        spans = [_span(entity, 0, row.values) for row in rows.values()]
+        for line, row in staged.items():
+            stored = rows[row[key]].values if row[key] in rows else {}
+            spans.append(_span(entity, line, {interval.end: None} | stored | row))
+        _settle(staged, outcomes, "rejected", refused_lines(spans))
 
 
 @dataclass(frozen=True)
@@ -158,24 +153,10 @@ def final_rows(entity: Entity, lines: Collection[SentLine]) -> dict[str, Record]
     return {key: row.values for key, row in rows.items()}
 
 
-def _by_place(entity: Entity, rows, staged):
-    """Stored ids first, then by their first line."""
-    first: dict[str, int] = {}
-    for line in sorted(staged):
-        first.setdefault(staged[line][entity.key], line)
-    return lambda id_: (id_ not in rows, first[id_])
-
-
-def _fits(interval, span: Record, others: list[Record]) -> bool:
-    start, end = span[interval.start], span[interval.end]
-    if end is not None and end <= start:
-        return False
-    return not any(
-        (other[interval.end] is None or start < other[interval.end])
-        and (end is None or other[interval.start] < end)
-        for other in others
-        if other[interval.owner] == span[interval.owner]
-    )
+def _span(entity: Entity, line: int, row: Record) -> Span:
+    interval = entity.interval
+    assert interval is not None
+    return Span(line, row[entity.key], row[interval.owner], row[interval.start], row[interval.end])
 
 
 def _settle(staged: dict[int, Record], outcomes: dict[int, str], outcome: str, lines) -> None:

@@ -4,15 +4,13 @@ Every outcome is taken from what the database says it wrote. Order matters: a ro
 parked or refused must not have superseded an earlier one that can land.
 """
 
-from collections import defaultdict
-from typing import Any
-
 import numpy as np
 
-from headrace.pipeline.dialects.base import Connection, Dialect, Span, Taken
-from headrace.pipeline.errors import RejectCode
+from headrace.pipeline.dialects.base import Connection, Dialect, Taken
+from headrace.pipeline.errors import Race, RejectCode
 from headrace.pipeline.load import Load
 from headrace.pipeline.movements import Movements
+from headrace.pipeline.overlaps import overlapping
 from headrace.pipeline.ready import ReadyRows
 from headrace.pipeline.report import Lines, Outcome, SegmentReport, among, without
 from headrace.pipeline.segment import Segment
@@ -31,6 +29,8 @@ def promote(connection: Connection, dialect: Dialect, load: Load, rows: ReadyRow
 class Rows(Segment):
     """Rows that are inserted, or change the one that the table holds under their key."""
 
+    _moves_intervals = False
+
     def land(self) -> None:
         # Before rows are looked at: who ends between would have changed what was found equal.
         self._may_be_outrun = self._load.older(self._rows.index["key"])
@@ -41,7 +41,10 @@ class Rows(Segment):
             self._supersede_repeated()
         self._days: set[str] = set()
         with self._writing:
+            aside = self._set_aside()
             unwritten = [(mask, self._write(mask)) for mask in self._masks()]
+        if aside:
+            self._check_none_is_aside()
         for mask, lines in unwritten:
             self._explain_unwritten(lines, mask)
         if self._days:
@@ -96,8 +99,9 @@ class Rows(Segment):
 
     def _refuse_overlaps(self, interval: Interval) -> None:
         self._dialect.serialize(self._connection, self._load)
-        stale = self._dialect.stale(self._connection, self._load)
-        self._settle(Outcome.SUPERSEDED, stale.tolist())
+        replaced = self._dialect.replaced(self._connection, self._load)
+        self._settle(Outcome.SUPERSEDED, replaced.stale.tolist())
+        self._moves_intervals = replaced.moving > 0
         spans = self._dialect.spans(self._connection, self._load)
         self._refuse(
             RejectCode.INTERVAL_OVERLAP,
@@ -105,6 +109,18 @@ class Rows(Segment):
             [(span.line, str(span.start)) for span in overlapping(spans)],
             "expected an interval that ends after it starts and overlaps no other of its owner",
         )
+
+    def _set_aside(self) -> int:
+        """Rows are written one by one, and each must find the start that it takes free."""
+        if not self._moves_intervals:
+            return 0
+        return self._dialect.set_aside(self._connection, self._load)
+
+    def _check_none_is_aside(self) -> None:
+        """Raises Race if a row that was set aside was not written: somebody's trigger may do that,
+        and nobody may see where it begins meanwhile."""
+        if self._dialect.replaced(self._connection, self._load).moving:
+            raise Race("intervals that were set aside were not written")
 
     def _masks(self) -> list[int]:
         """In the order to write them: rows that may end an interval before those that cannot."""
@@ -143,42 +159,3 @@ class Rows(Segment):
             )
         else:
             self._report.add(Outcome.SUPERSEDED, others)
-
-
-def overlapping(spans: list[Span]) -> list[Span]:
-    """The staged spans that must be refused so that no two of an owner overlap.
-
-    Spans that replace a stored one go first, then by line: a file may open the next interval
-    before the line that ends the last one. Of the spans of one id the last that fits is kept,
-    and those before it are left to be superseded.
-    """
-    kept: dict[Any, dict[Any, Span]] = defaultdict(dict)
-    staged: dict[Any, list[Span]] = defaultdict(list)
-    for span in sorted(spans, key=lambda span: span.line):
-        if span.line:
-            staged[span.id].append(span)
-        else:
-            kept[span.owner][span.id] = span
-    stored = {span.id for span in spans if not span.line}
-    refused = []
-    for versions in sorted(
-        staged.values(), key=lambda found: (found[0].id not in stored, found[0].line)
-    ):
-        for span in reversed(versions):
-            if _fits(span, kept[span.owner]):
-                kept[span.owner][span.id] = span
-                break
-            refused.append(span)
-    return sorted(refused, key=lambda span: span.line)
-
-
-def _fits(span: Span, kept: dict[Any, Span]) -> bool:
-    if span.end is not None and not span.start < span.end:
-        return False
-    return not any(_overlap(span, other) for id_, other in kept.items() if id_ != span.id)
-
-
-def _overlap(one: Span, other: Span) -> bool:
-    return (other.end is None or one.start < other.end) and (
-        one.end is None or other.start < one.end
-    )

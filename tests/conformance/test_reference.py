@@ -83,6 +83,43 @@ def random_files(dice: random.Random) -> list[tuple[Entity, int, list[records.Re
     return files
 
 
+def random_intervals(dice: random.Random) -> list[tuple[Entity, int, list[records.Record]]]:
+    """Owners, and many files in which few intervals move about, most of them where there is room.
+
+    Two lines of an id never name two owners: what such a file means depends on its segments.
+    """
+    files = []
+    for entity in ENTITIES:
+        if entity.interval is not None:
+            (parent,) = (BY_NAME[reference.entity] for reference in entity.references)
+            files.append((parent, 1, [records.example(parent, number) for number in range(2)]))
+            for number in range(2, 12):
+                rows = [_interval(entity, dice) for _ in range(dice.randrange(1, 7))]
+                files.append((entity, number, _of_one_owner_each(entity, rows)))
+    return files
+
+
+def _interval(entity: Entity, dice: random.Random) -> records.Record:
+    interval, number = entity.interval, dice.randrange(8)
+    assert interval is not None
+    owner = number % 2 if dice.random() < 0.9 else 1 - number % 2
+    start = dice.randrange(12)
+    row = records.example(entity, number)
+    row[interval.owner] = records.example(entity, owner)[interval.owner]
+    row[interval.start] = _day(start)
+    row[interval.end] = None if dice.random() < 0.15 else _day(start + dice.randrange(1, 4))
+    if dice.random() < 0.15:
+        del row[interval.end]
+    return row
+
+
+def _of_one_owner_each(entity: Entity, rows: list[records.Record]) -> list[records.Record]:
+    assert entity.interval is not None
+    owner = entity.interval.owner
+    first: dict[str, str] = {}
+    return [row | {owner: first.setdefault(row[entity.key], row[owner])} for row in rows]
+
+
 def random_movements(dice: random.Random) -> list[tuple[Entity, int, list[records.Record]]]:
     """Owners, most of them in time, and many files of their movements."""
     files = []
@@ -134,6 +171,14 @@ def test_random_files_land_as_the_reference_says(database: road.Database):
         seen += agree(database, random_files(dice), dice)
     wanted = {"inserted", "updated", "unchanged", "superseded", "rejected", "parked"}
     assert {outcome for outcome, times in seen.items() if times >= 20} == wanted
+
+
+def test_random_intervals_move_as_the_reference_says(database: road.Database):
+    seen, dice = Counter(), random.Random(2026)
+    for _ in range(25):
+        seen += agree(database, random_intervals(dice), dice)
+    wanted = {"inserted", "updated", "superseded", "rejected"}
+    assert {outcome for outcome, times in seen.items() if times >= 50} >= wanted
 
 
 def test_random_movements_lead_where_the_reference_says(database: road.Database):

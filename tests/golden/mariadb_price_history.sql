@@ -42,11 +42,14 @@ LEFT JOIN products p FORCE INDEX (PRIMARY)
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
 
--- stale
-SELECT s.line
+-- replaced
+SELECT COUNT(CASE WHEN is_stale = 1 THEN 1 END),
+       GROUP_CONCAT(CASE WHEN is_stale = 1 THEN line END), COUNT(CASE WHEN is_stale = 0 THEN 1 END)
+FROM (
+SELECT s.line, CASE WHEN t.source_sequence > %(sequence)s + s.line THEN 1 ELSE 0 END AS is_stale
 FROM price_history_staging s
 STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
-WHERE t.source_sequence > %(sequence)s + s.line;
+WHERE t.source_sequence > %(sequence)s + s.line OR (t.source_sequence < %(sequence)s + s.line AND NOT ((t.product_id, t.effective_from) <=> (s.product_id, s.effective_from)))) found;
 
 -- spans
 WITH staged AS (SELECT line, mask, id, product_id, effective_from, effective_to FROM price_history_staging), spans AS (
@@ -65,7 +68,7 @@ WITH staged AS (SELECT line, mask, id, product_id, effective_from, effective_to 
            LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR (id, owner) NOT IN (SELECT id, product_id FROM staged)
+    WHERE line > 0 OR ((id, owner) IN (SELECT id, product_id FROM staged)) IS NOT TRUE
 )
 SELECT line, id, owner, starts, ends
 FROM spans
@@ -79,6 +82,21 @@ SELECT line
 FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY id ORDER BY line DESC) AS place
       FROM price_history_staging) ranked
 WHERE place > 1;
+
+-- set aside
+UPDATE (WITH staged AS (SELECT line, id, product_id, effective_from FROM price_history_staging)
+    SELECT id
+    FROM (SELECT id, is_held, COUNT(*) OVER (PARTITION BY product_id, effective_from) AS claims
+          FROM (SELECT id, product_id, effective_from, 0 AS is_held FROM staged
+                UNION ALL
+                SELECT t.id, t.product_id, t.effective_from, 1
+                FROM staged s
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY) ON t.tenant_id = %(tenant)s AND t.id = s.id
+                WHERE t.source_sequence < %(sequence)s + s.line AND NOT ((t.product_id, t.effective_from) <=> (s.product_id, s.effective_from))) places) counted
+    WHERE is_held = 1 AND claims > 1) w
+STRAIGHT_JOIN price_history t FORCE INDEX (PRIMARY)
+  ON t.tenant_id = %(tenant)s AND t.id = w.id
+SET t.effective_from = t.effective_from - INTERVAL 146097 DAY;
 
 -- absent
 SELECT COUNT(*), GROUP_CONCAT(s.line)

@@ -55,11 +55,14 @@ LEFT JOIN products p
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
 
--- stale
-SELECT s.line
+-- replaced
+SELECT string_agg(int8send(line), '') FILTER (WHERE is_stale = 1),
+       count(*) FILTER (WHERE is_stale = 0)
+FROM (
+SELECT s.line, CASE WHEN t.source_sequence > CAST(%(sequence)s AS bigint) + s.line THEN 1 ELSE 0 END AS is_stale
 FROM price_history_staging s
 JOIN price_history t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.id = s.id
-WHERE t.source_sequence > CAST(%(sequence)s AS bigint) + s.line;
+WHERE t.source_sequence > CAST(%(sequence)s AS bigint) + s.line OR (t.source_sequence < CAST(%(sequence)s AS bigint) + s.line AND (t.product_id, t.effective_from) IS DISTINCT FROM (s.product_id, s.effective_from))) found;
 
 -- spans
 WITH spans AS (
@@ -78,7 +81,7 @@ WITH spans AS (
            LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR (id, owner) NOT IN (SELECT id, product_id FROM price_history_staging)
+    WHERE line > 0 OR ((id, owner) IN (SELECT id, product_id FROM price_history_staging)) IS NOT TRUE
 )
 SELECT line, id, owner, starts, ends
 FROM spans
@@ -102,6 +105,21 @@ FROM (
 ) missing
 JOIN price_history_staging s ON s.product_id = missing.product_id
 ORDER BY s.line;
+
+-- set aside
+UPDATE price_history AS t
+SET effective_from = t.effective_from - INTERVAL '146097 days'
+FROM (
+    SELECT id
+    FROM (SELECT id, is_held, COUNT(*) OVER (PARTITION BY product_id, effective_from) AS claims
+          FROM (SELECT id, product_id, effective_from, 0 AS is_held FROM price_history_staging
+                UNION ALL
+                SELECT t.id, t.product_id, t.effective_from, 1
+                FROM price_history_staging s
+JOIN price_history t ON t.tenant_id = CAST(%(tenant)s AS uuid) AND t.id = s.id
+                WHERE t.source_sequence < CAST(%(sequence)s AS bigint) + s.line AND (t.product_id, t.effective_from) IS DISTINCT FROM (s.product_id, s.effective_from)) places) counted
+    WHERE is_held = 1 AND claims > 1) w
+WHERE t.tenant_id = CAST(%(tenant)s AS uuid) AND t.id = w.id;
 
 -- merge all
 WITH written AS (

@@ -28,11 +28,11 @@ LEFT JOIN products p
 WHERE s.product_id IS NOT NULL AND p.product_id IS NULL
 ORDER BY s.line;
 
--- stale
-SELECT s.line
+-- replaced
+SELECT s.line, CASE WHEN t.source_sequence > :sequence + s.line THEN 1 ELSE 0 END AS is_stale
 FROM temp.price_history_staging s
 JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
-WHERE t.source_sequence > :sequence + s.line;
+WHERE t.source_sequence > :sequence + s.line OR (t.source_sequence < :sequence + s.line AND (t.product_id, t.effective_from) IS NOT (s.product_id, s.effective_from));
 
 -- spans
 WITH spans AS (
@@ -51,7 +51,7 @@ WITH spans AS (
            LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR (id, owner) NOT IN (SELECT id, product_id FROM temp.price_history_staging)
+    WHERE line > 0 OR ((id, owner) IN (SELECT id, product_id FROM temp.price_history_staging)) IS NOT TRUE
 )
 SELECT line, id, owner, starts, ends
 FROM spans
@@ -65,6 +65,21 @@ SELECT line
 FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY id ORDER BY line DESC) AS place
       FROM temp.price_history_staging) ranked
 WHERE place > 1;
+
+-- set aside
+UPDATE price_history AS t
+SET effective_from = '-' || t.effective_from
+FROM (
+    SELECT id
+    FROM (SELECT id, is_held, COUNT(*) OVER (PARTITION BY product_id, effective_from) AS claims
+          FROM (SELECT id, product_id, effective_from, 0 AS is_held FROM temp.price_history_staging
+                UNION ALL
+                SELECT t.id, t.product_id, t.effective_from, 1
+                FROM temp.price_history_staging s
+CROSS JOIN price_history t ON t.tenant_id = :tenant AND t.id = s.id
+                WHERE t.source_sequence < :sequence + s.line AND (t.product_id, t.effective_from) IS NOT (s.product_id, s.effective_from)) places) counted
+    WHERE is_held = 1 AND claims > 1) w
+WHERE t.tenant_id = :tenant AND t.id = w.id;
 
 -- known
 SELECT s.line

@@ -58,6 +58,14 @@ class Written(NamedTuple):
         )
 
 
+class Replaced(NamedTuple):
+    """The staged lines whose stored row is newer, and how many would begin an older interval
+    elsewhere than it begins."""
+
+    stale: Lines
+    moving: int
+
+
 class Known(NamedTuple):
     """A staged line whose event is there already; `is_equal` if it says nothing else."""
 
@@ -174,8 +182,8 @@ class Dialect(Protocol):
     def rivals(self, connection: Connection, load: Load, field: str) -> list[Taken]:
         """The staged lines whose natural key an earlier staged line of another id has."""
 
-    def stale(self, connection: Connection, load: Load) -> Lines:
-        """The staged lines whose stored row is newer."""
+    def replaced(self, connection: Connection, load: Load) -> Replaced:
+        """What staged intervals would do to the stored ones of their keys."""
 
     def repeated(self, connection: Connection, load: Load) -> Lines:
         """The staged lines whose key a later staged line has too."""
@@ -185,6 +193,14 @@ class Dialect(Protocol):
 
     def drop(self, connection: Connection, entity: Entity, lines: Lines) -> None:
         """Take lines out of staging."""
+
+    def set_aside(self, connection: Connection, load: Load) -> int:
+        """Begin the stored intervals that staged ones move, and whose start others take, before all
+        that records may name, until they are written. So none is in another's way, whatever the
+        order of writing.
+
+        How many there are.
+        """
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         """Promote the staged rows of one mask: insert, and update what is older and differs."""

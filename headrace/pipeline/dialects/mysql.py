@@ -28,6 +28,7 @@ from headrace.pipeline.dialects import level_statements, mysql_loading, statemen
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
+    Replaced,
     Span,
     Taken,
     Unresolved,
@@ -60,6 +61,7 @@ SPELLING = Spelling(
     # Of a table that grows the statistics are old, and any index that begins with the tenant is
     # thought to find a row or none: each staged row would read all that the tenant has.
     hint=" FORCE INDEX ({index})",
+    aside="{moment} - INTERVAL 146097 DAY",  # 400 years
 )
 #: What every session of ours must have set, whatever the server's own defaults are.
 SESSION = (
@@ -89,6 +91,7 @@ class MySQL(Tables, Moving):
             "staging": self._staging_table(entity),
             "load": mysql_loading.statement(entity, "/dev/fd/3"),
             **statements.checks(SPELLING, entity, self._parents),
+            **({"replaced": _replaced(entity)} if entity.interval else {}),
             **(self._moving(entity) if entity.levels else self._writing(entity)),
         }
 
@@ -120,8 +123,11 @@ class MySQL(Tables, Moving):
         rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
         return [Taken(line, value, dashed(holder)) for line, value, holder in rows]
 
-    def stale(self, connection: Connection, load: Load) -> Lines:
-        return _packed(connection, load, statements.stale(SPELLING, load.entity))
+    def replaced(self, connection: Connection, load: Load) -> Replaced:
+        with connection.cursor() as cursor:
+            cursor.execute(_replaced(load.entity), _parameters(load))
+            [(stale, listed, moving)] = cursor.fetchall()
+        return Replaced(_numbers(stale, listed), moving)
 
     def repeated(self, connection: Connection, load: Load) -> Lines:
         return _packed(connection, load, statements.repeated(SPELLING, load.entity))
@@ -135,6 +141,10 @@ class MySQL(Tables, Moving):
             for start in range(0, len(lines), 50_000):
                 listed = ",".join(map(str, lines[start : start + 50_000].tolist()))
                 cursor.execute(f"DELETE FROM {entity.name}_staging WHERE line IN ({listed})")
+
+    def set_aside(self, connection: Connection, load: Load) -> int:
+        with connection.cursor() as cursor:
+            return int(cursor.execute(_set_aside(load.entity), _parameters(load)))
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         """Raises Retryable if another load inserted rows of ours between two statements.
@@ -282,6 +292,7 @@ class MySQL(Tables, Moving):
             written = {"written days": self._written_days(entity)}
         changing = {"lock": _lock(entity, mask), **former, **dict(_updates(entity, mask))}
         return {
+            **({"set aside": _set_aside(entity)} if entity.interval else {}),
             "absent": _absent_lines(entity),
             **({} if entity.promotion is Promotion.APPEND else changing),
             "insert": _insert(entity, mask),
@@ -325,6 +336,21 @@ _TRANSLATIONS: list[tuple[frozenset[int], Callable[[str], HeadraceError]]] = [
     # Disk full, memory exhausted, a file of the server that cannot be written.
     (frozenset((3, 28, 1021, 1030, 1037, 1038, 1041, 1114, 1180)), Retryable),
 ]
+
+
+def _replaced(entity: Entity) -> str:
+    return f"""SELECT COUNT(CASE WHEN is_stale = 1 THEN 1 END),
+       GROUP_CONCAT(CASE WHEN is_stale = 1 THEN line END), COUNT(CASE WHEN is_stale = 0 THEN 1 END)
+FROM ({statements.replaced(SPELLING, entity)}) found"""
+
+
+def _set_aside(entity: Entity) -> str:
+    """As in statements.py, by a join."""
+    return f"""
+UPDATE ({statements.wanted(SPELLING, entity)}) w
+STRAIGHT_JOIN {entity.name} t{SPELLING.through(statements.KEY)}
+  ON t.{TENANT} = {SPELLING.tenant} AND t.{entity.key} = w.{entity.key}
+SET t.{statements.aside(SPELLING, entity)}"""
 
 
 def _changes(entity: Entity, mask: int) -> str:
@@ -453,6 +479,11 @@ def _listed(cursor: Any, statement: str, parameters: dict[str, Any]) -> Lines:
     """The lines of a statement that gives their number and their list."""
     cursor.execute(statement, parameters)
     [(number, listed)] = cursor.fetchall()
+    return _numbers(number, listed)
+
+
+def _numbers(number: int, listed: str | None) -> Lines:
+    """So many lines of a list. Raises Retryable if it has fewer."""
     lines = np.fromstring(listed, np.int64, sep=",") if listed else _no_lines()
     if len(lines) != number:  # the server cuts what is longer than its packets
         raise Retryable(f"{len(lines)} of {number} lines were listed: raise max_allowed_packet")

@@ -38,6 +38,7 @@ from headrace.pipeline.dialects import (
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
+    Replaced,
     Span,
     Taken,
     Unresolved,
@@ -69,6 +70,7 @@ SPELLING = Spelling(
     mask="%(mask)s",
     distinct="({left}) IS DISTINCT FROM ({right})",
     on_update=(f"{REWRITTEN} = true",),
+    aside="{moment} - INTERVAL '146097 days'",  # 400 years
 )
 TRANSACTION = """
 SET LOCAL TimeZone = 'UTC';
@@ -179,8 +181,9 @@ class PostgreSQL(Tables, Moving):
         rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
         return [Taken(line, value, str(holder)) for line, value, holder in rows]
 
-    def stale(self, connection: Connection, load: Load) -> Lines:
-        return _packed(connection, load, statements.stale(SPELLING, load.entity))
+    def replaced(self, connection: Connection, load: Load) -> Replaced:
+        stale, moving = _look(connection, _replaced(load.entity), parameters(load))
+        return Replaced(_lines(stale), moving)
 
     def repeated(self, connection: Connection, load: Load) -> Lines:
         return _packed(connection, load, statements.repeated(SPELLING, load.entity))
@@ -197,6 +200,11 @@ class PostgreSQL(Tables, Moving):
                 " WHERE s.line = gone",
                 [lines.tolist()],
             )
+
+    def set_aside(self, connection: Connection, load: Load) -> int:
+        with cursor_of(connection) as cursor:
+            cursor.execute(statements.set_aside(SPELLING, load.entity), parameters(load))
+            return cursor.rowcount
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         """Rows whose parent says their day keep parents where they are; who moves some waits.
@@ -381,6 +389,8 @@ class PostgreSQL(Tables, Moving):
         mask = statements.full_mask(entity)
         large = Parents(self._parents, by_index=True)
         found = {"merge all": postgresql_writing.merged_all(SPELLING, entity, mask, large)}
+        if entity.interval:
+            found = {"set aside": statements.set_aside(SPELLING, entity), **found}
         if entity.promotion is Promotion.UPSERT:
             found = {
                 "matched": postgresql_lookups.matched(SPELLING, entity, mask, by_index=False),
@@ -406,7 +416,7 @@ class PostgreSQL(Tables, Moving):
             found[f"unresolved {reference.field} by index"] = by_index
         for field in entity.natural_keys:
             found[f"taken {field} by index"] = postgresql_lookups.taken(SPELLING, entity, field)
-        return found
+        return found | ({"replaced": _replaced(entity)} if entity.interval else {})
 
     def _moving(self, entity: Entity) -> dict[str, str]:
         return {
@@ -485,6 +495,12 @@ DO $$ BEGIN
         DELETE FROM {name};
     END IF;
 END $$"""
+
+
+def _replaced(entity: Entity) -> str:
+    return f"""SELECT string_agg(int8send(line), '') FILTER (WHERE is_stale = 1),
+       count(*) FILTER (WHERE is_stale = 0)
+FROM ({statements.replaced(SPELLING, entity)}) found"""
 
 
 def _afterwards(entity: Entity, mask: int) -> dict[str, str]:

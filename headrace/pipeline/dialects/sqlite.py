@@ -10,6 +10,7 @@ Operator's notes:
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from headrace.pipeline.dialects import level_statements, sqlite_values, statemen
 from headrace.pipeline.dialects.base import (
     Connection,
     Moved,
+    Replaced,
     Span,
     Taken,
     Unresolved,
@@ -51,7 +53,11 @@ SPELLING = Spelling(
     mask=":mask",
     distinct="({left}) IS NOT ({right})",
     staging_prefix="temp.",
+    aside="'-' || {moment}",
 )
+#: For what is sorted by columns of an index: else it is read from there, and the staged rows for
+#: each row of the tenant.
+STAGED_FIRST = replace(SPELLING, join="CROSS JOIN")
 _NOW = "(strftime('%Y-%m-%d %H:%M:%S', 'now'))"
 _DAY = "substr({moment}, 1, 10)"
 
@@ -173,8 +179,10 @@ class SQLite(Moving):
         rows = _all(connection, load, statements.rivals(SPELLING, load.entity, field))
         return [Taken(line, value, dashed(holder)) for line, value, holder in rows]
 
-    def stale(self, connection: Connection, load: Load) -> Lines:
-        return _lines(_all(connection, load, statements.stale(SPELLING, load.entity)))
+    def replaced(self, connection: Connection, load: Load) -> Replaced:
+        rows = _all(connection, load, statements.replaced(SPELLING, load.entity))
+        stale = [(line,) for line, is_stale in rows if is_stale]
+        return Replaced(_lines(stale), len(rows) - len(stale))
 
     def repeated(self, connection: Connection, load: Load) -> Lines:
         return _lines(_all(connection, load, statements.repeated(SPELLING, load.entity)))
@@ -188,6 +196,10 @@ class SQLite(Moving):
             f"DELETE FROM temp.{entity.name}_staging WHERE line = ?",
             [(line,) for line in lines.tolist()],
         )
+
+    def set_aside(self, connection: Connection, load: Load) -> int:
+        statement = statements.set_aside(STAGED_FIRST, load.entity)
+        return int(connection.execute(statement, _parameters(load)).rowcount)
 
     def write(self, connection: Connection, load: Load, mask: int) -> Written:
         stored = _lines(_all(connection, load, statements.known(SPELLING, load.entity, mask), mask))
@@ -303,7 +315,11 @@ class SQLite(Moving):
                 "former days": statements.former_days(SPELLING, entity, self._parents, mask, _DAY),
                 "written days": statements.written_days(SPELLING, entity, self._parents, _DAY),
             }
+        aside = {}
+        if entity.interval:
+            aside = {"set aside": statements.set_aside(STAGED_FIRST, entity)}
         return {
+            **aside,
             "known": statements.known(SPELLING, entity, mask),
             **({"insert": _insert(entity, mask)} if entity.promotion is Promotion.UPSERT else {}),
             "write": _write(entity, mask),

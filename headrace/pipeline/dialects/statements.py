@@ -28,6 +28,7 @@ class Spelling:
     join: str = "JOIN"  #: from staging to the target
     names_staging_once: bool = False  #: a statement may not read a temporary table twice
     hint: str = ""  #: format string behind a table that is to be read through {index}
+    aside: str = ""  #: format string of an instant before all that records may name, by a {moment}
 
     def through(self, index: str) -> str:
         """The hint to look rows up by an index, where the planner must be told."""
@@ -61,10 +62,10 @@ def full_mask(entity: Entity) -> int:
     return (1 << len(entity.fields)) - 1
 
 
-def matched(spelling: Spelling, entity: Entity) -> str:
-    """Staged rows, each with the stored row of its key."""
+def matched(spelling: Spelling, entity: Entity, rows: str = "") -> str:
+    """Staged rows, or those of a table like theirs, each with the stored row of its key."""
     key, by_key = entity.key, spelling.through(KEY)
-    return f"""{staging(spelling, entity)} s
+    return f"""{rows or staging(spelling, entity)} s
 {spelling.join} {entity.name} t{by_key} ON t.{TENANT} = {spelling.tenant} AND t.{key} = s.{key}"""
 
 
@@ -112,19 +113,72 @@ FROM (SELECT line, ROW_NUMBER() OVER (PARTITION BY {entity.key} ORDER BY line DE
 WHERE place > 1"""
 
 
-def stale(spelling: Spelling, entity: Entity) -> str:
-    """Staged lines whose stored row comes from a newer file, or from further down this one."""
+def replaced(spelling: Spelling, entity: Entity) -> str:
+    """Staged lines that begin a stored interval elsewhere, and those whose stored row comes from a
+    newer file, or from further down this one.
+    """
+    is_stale = f"t.{SEQUENCE} > {spelling.sequence} + s.line"
     return f"""
-SELECT s.line
+SELECT s.line, CASE WHEN {is_stale} THEN 1 ELSE 0 END AS is_stale
 FROM {matched(spelling, entity)}
-WHERE t.{SEQUENCE} > {spelling.sequence} + s.line"""
+WHERE {is_stale} OR ({moves(spelling, entity)})"""
+
+
+def moves(spelling: Spelling, entity: Entity) -> str:
+    """The condition that a staged row will begin its stored interval elsewhere."""
+    assert entity.interval is not None
+    place = [entity.interval.owner, entity.interval.start]
+    is_older = f"t.{SEQUENCE} < {spelling.sequence} + s.line"
+    return f"{is_older} AND {spelling.differ(place, 't', 's')}"
+
+
+def set_aside(spelling: Spelling, entity: Entity) -> str:
+    """Let go of the starts that staged rows leave and others take.
+
+    All are set back by as much, to where no record may begin: so no two meet.
+    """
+    return f"""
+UPDATE {entity.name} AS t
+SET {aside(spelling, entity)}
+FROM ({wanted(spelling, entity)}) w
+WHERE t.{TENANT} = {spelling.tenant} AND t.{entity.key} = w.{entity.key}"""
+
+
+def wanted(spelling: Spelling, entity: Entity) -> str:
+    """The keys of stored rows that staged ones begin elsewhere, and whose start another takes.
+
+    By a sort: the planner does not know how many rows move, and a join might look at all of the
+    others for each.
+    """
+    assert entity.interval is not None
+    key, owner, start = entity.key, entity.interval.owner, entity.interval.start
+    rows, given = staging(spelling, entity), ""
+    if spelling.names_staging_once:
+        rows, given = "staged", f"WITH staged AS (SELECT line, {key}, {owner}, {start} FROM {rows})"
+    return f"""{given}
+    SELECT {key}
+    FROM (SELECT {key}, is_held, COUNT(*) OVER (PARTITION BY {owner}, {start}) AS claims
+          FROM (SELECT {key}, {owner}, {start}, 0 AS is_held FROM {rows}
+                UNION ALL
+                SELECT t.{key}, t.{owner}, t.{start}, 1
+                FROM {matched(spelling, entity, rows)}
+                WHERE {moves(spelling, entity)}) places) counted
+    WHERE is_held = 1 AND claims > 1"""
+
+
+def aside(spelling: Spelling, entity: Entity) -> str:
+    """The assignment that sets a stored start aside."""
+    assert entity.interval is not None
+    start = entity.interval.start
+    return f"{start} = {spelling.aside.format(moment=f't.{start}')}"
 
 
 def crowded(spelling: Spelling, entity: Entity) -> str:
     """Spans of the owners of whom a staged span overlaps one that is stored or staged.
 
     A stored span whose id is staged for the same owner counts as replaced. A staged row that
-    leaves its end out keeps the stored one.
+    leaves its end out keeps the stored one. Ids and owners are never null; SQLite, not told by IS
+    NOT TRUE that it need not mind, would look for nulls among all staged rows, for each stored one.
     """
     assert entity.interval is not None
     owner, start, end = entity.interval.owner, entity.interval.start, entity.interval.end
@@ -150,7 +204,7 @@ WITH {given}spans AS (
            LEAD(starts) OVER (PARTITION BY owner ORDER BY starts) AS next_starts,
            COUNT(*) OVER (PARTITION BY owner, starts) AS twins
     FROM spans
-    WHERE line > 0 OR (id, owner) NOT IN (SELECT {entity.key}, {owner} FROM {rows})
+    WHERE line > 0 OR ((id, owner) IN (SELECT {entity.key}, {owner} FROM {rows})) IS NOT TRUE
 )
 SELECT line, id, owner, starts, ends
 FROM spans
@@ -319,7 +373,7 @@ def checks(spelling: Spelling, entity: Entity, keys: Mapping[str, str]) -> dict[
         found[f"taken {field}"] = taken(spelling, entity, field)
         found[f"rivals {field}"] = rivals(spelling, entity, field)
     if entity.interval:
-        found |= {"stale": stale(spelling, entity), "spans": crowded(spelling, entity)}
+        found |= {"replaced": replaced(spelling, entity), "spans": crowded(spelling, entity)}
     return found if entity.levels else found | {"repeated": repeated(spelling, entity)}
 
 
