@@ -21,6 +21,7 @@ from headrace.recognitions.layout import Folder, Recognition
 from headrace.recognitions.photos import Photo
 from headrace.recognitions.schema import Role
 from headrace.recognitions.storing import Storing
+from headrace.recognitions.threads import Threads
 from headrace.recognitions.transaction import STORE_FAILURES, Brought, Swept, Transactions
 from headrace.storage.base import StoreFull
 
@@ -100,7 +101,7 @@ class Loading:
     group would be read only when the store had nothing to do.
     """
 
-    _readers: ThreadPoolExecutor
+    _readers: Threads
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class Loading:
         self.account.found = len(found)
         groups = self._groups(self._unrepeated(found))
         with (
-            ThreadPoolExecutor(READERS, thread_name_prefix="read") as self._readers,
+            Threads(READERS, "read") as self._readers,
             ThreadPoolExecutor(AT_ONCE, thread_name_prefix="group") as pool,
         ):
             running: set[Future[None]] = set()
@@ -190,7 +191,7 @@ class Loading:
         lost = self._storing.each(lambda one: self._lost(known[one.recognition_id]), folders)
         hurt = [(folder, of) for folder, of in zip(folders, lost, strict=True) if of]
         self._note(Outcome.SKIPPED, len(folders) - len(hurt))
-        read = list(self._readers.map(_remedy, hurt))
+        read = self._readers.each(_remedy, hurt)
         for one in read:
             if isinstance(one, Reject):
                 self._reject(one)
@@ -220,7 +221,7 @@ class Loading:
                 self._reject(Reject(one.name, "", Code.ROW_CHANGED, text))
 
     def _bring(self, folders: list[Folder]) -> None:
-        read = list(self._readers.map(_read, folders))
+        read = self._readers.each(_read, folders)
         self._load([one for one in read if isinstance(one, Recognition)])
         for one in read:
             if isinstance(one, Reject):

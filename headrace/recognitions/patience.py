@@ -19,6 +19,10 @@ class Patience:
 
     def through(self, passing: type[Exception], work: Callable[[], T]) -> T:
         """Do it, again while it raises what may pass. Raises what the last attempt raised."""
+        try:
+            return work()  # nearly always, and a retry context costs more than some work does
+        except passing as error:
+            first = error
         for attempt in stamina.retry_context(
             on=passing,
             attempts=self.attempts,
@@ -29,5 +33,7 @@ class Patience:
             wait_exp_base=self.factor,
         ):
             with attempt:
+                if attempt.num == 1:
+                    raise first
                 return work()
         raise AssertionError("a retry context ends by returning or raising")

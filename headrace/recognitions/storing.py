@@ -5,7 +5,6 @@ storing it twice does nothing.
 """
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from headrace.recognitions import photos
 from headrace.recognitions.measures import Measures
 from headrace.recognitions.patience import Patience
 from headrace.recognitions.photos import Photo
+from headrace.recognitions.threads import Threads
 from headrace.storage.base import Leaving, Measured, ObjectStore, StoreUnavailable
 
 FOLDER = "recognitions"
@@ -32,7 +32,7 @@ class Storing:
         self.threads = threads
         self.patience = patience
         self._measures = measures
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="photo")
+        self._threads = Threads(threads, "photo")
 
     def put_all(self, found: Iterable[tuple[str, Photo]]) -> None:
         """Store photos under their keys.
@@ -49,17 +49,8 @@ class Storing:
             self.patiently(lambda: self.store.put(key, [data]))
 
     def each(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """Do it with every item, by the threads. Raises what the first failure raised."""
-        futures = [self._pool.submit(work, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            for future in futures:
-                if not future.cancelled():
-                    future.exception()
-            raise
+        """Do it with every item, by the threads. Raises what one of the failures raised."""
+        return self._threads.each(work, items)
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Do it, tried again while the store is unavailable."""
@@ -81,7 +72,7 @@ class Storing:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown()
+        self._threads.close()
 
 
 def key_of(folder: str, tenant: UUID, sha256: str) -> str:
