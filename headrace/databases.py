@@ -18,6 +18,11 @@ KINDS = {
     "mariadb": MYSQL,
 }
 NOT_YET = {"mssql": "SQL Server", "sqlserver": "SQL Server", "oracle": "Oracle"}
+#: The privilege that PostgreSQL's `pg_has_role` is asked for: whether one may SET ROLE. From 16 on
+#: a member may not always, above all who has made the role.
+MAY_BECOME = (
+    "CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END"
+)
 FILE = "headrace.sqlite3"  #: in HEADRACE_HOME, where nothing else is named
 
 

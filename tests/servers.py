@@ -48,6 +48,16 @@ def postgresql_of_our_own() -> Iterator[str | None]:
         yield url
 
 
+@contextmanager
+def newest_postgresql() -> Iterator[str | None]:
+    """The URL of a server of the wheel, which is newer than most machines'; None without it."""
+    if (programs := _wheel_programs()) is None:
+        yield None
+        return
+    with _own_server(programs) as url:
+        yield url
+
+
 def _may_create(url: str) -> bool:
     try:
         with psycopg.connect(url, connect_timeout=30) as connection:

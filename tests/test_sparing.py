@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests import documents, road
+from tests import documents, road, servers
 from tests.road import ndjson
 from tests.service import ROOT, Service
 from tests.shop import ask, customer, order, order_item, product
@@ -87,10 +87,21 @@ def test_the_migration_that_makes_the_guards_gives_the_right_and_later_ones_let_
         assert "what order_items refer to has lost a guard" in told
 
 
+@pytest.fixture(params=["found", "newest"])
+def any_server(request) -> Iterator[str]:
+    if request.param == "found":
+        yield request.getfixturevalue("postgresql_server")
+        return
+    with servers.newest_postgresql() as url:
+        if url is None:
+            pytest.skip("NO POSTGRESQL OF THE WHEEL: install the dev requirements")
+        yield url
+
+
 def test_who_may_not_give_it_goes_without_and_prints_what_an_administrator_may_run(
-    postgresql_server, tmp_path
+    any_server, tmp_path
 ):
-    with made_by(postgresql_server, tmp_path, "CREATEROLE") as made:
+    with made_by(any_server, tmp_path, "CREATEROLE") as made:
         made.manage("migrate", "--verbosity", "0")
         assert not made.is_granted()
         assert made.doctor().startswith(TWICE.format(made.role))

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from apps.audit import guards
+from headrace.databases import MAY_BECOME
 from headrace.entities import BY_NAME, TABLES
 from headrace.pipeline.dialects import postgresql_parents
 from headrace.pipeline.dialects.postgresql_parents import GUARD, PARAMETER
@@ -60,8 +61,8 @@ def administrator_statements() -> list[str]:
         f"DO $$ BEGIN IF to_regrole('{role}') IS NULL THEN"
         f" CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS; END IF;"
         " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
-        f"DO $$ BEGIN IF NOT pg_has_role({_literal(user)}, '{settings.HEADRACE_DB_ROLE}', 'MEMBER')"
-        f" THEN GRANT {role} TO {member}; END IF; END $$",
+        f"DO $$ BEGIN IF NOT pg_has_role({_literal(user)}, '{settings.HEADRACE_DB_ROLE}',"
+        f" {MAY_BECOME}) THEN GRANT {role} TO {member}; END IF; END $$",
     ]
 
 

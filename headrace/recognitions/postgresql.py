@@ -18,7 +18,7 @@ import psycopg.conninfo
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from headrace.databases import Named
+from headrace.databases import MAY_BECOME, Named
 from headrace.recognitions import ddl
 from headrace.recognitions.database import Rows, RowsRefused, Unavailable, renewed
 from headrace.recognitions.ddl import TENANT
@@ -81,7 +81,8 @@ class PostgreSQL:
 
     def _check_role(self, connection: Connection) -> None:
         found = connection.execute(
-            "SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, 'MEMBER')", [self._role]
+            f"SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(oid, {MAY_BECOME})",
+            [self._role],
         )
         if found.fetchone() is None:
             text = (
