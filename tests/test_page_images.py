@@ -4,8 +4,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
 
 from tests.test_sparing import Made, made_by
+
+
+@pytest.fixture(autouse=True)
+def _lz4(postgresql_server) -> None:
+    with psycopg.connect(postgresql_server) as connection:
+        methods = "SELECT enumvals FROM pg_settings WHERE name = 'wal_compression'"
+        if "lz4" not in connection.execute(methods).fetchone()[0]:
+            pytest.skip("THE SERVER HAS BEEN BUILT WITHOUT LZ4")
 
 
 def method(made: Made) -> str:

@@ -28,8 +28,15 @@ def statement() -> str:
 
 def compress() -> None:
     """Run it where our user may, and nobody has decided, be it at the same moment."""
-    with suppress(*_NOT_OURS), transaction.atomic(), connection.cursor() as cursor:
+    with suppress(*_NOT_OURS), transaction.atomic():
+        if is_undecided():
+            with connection.cursor() as cursor:
+                cursor.execute(statement())
+
+
+def is_undecided() -> bool:
+    """Whether the server can, and nobody has said whether it is to."""
+    with connection.cursor() as cursor:
         cursor.execute(_UNDECIDED, [PARAMETER, METHOD])
-        [is_undecided] = cursor.fetchone()
-        if is_undecided:
-            cursor.execute(statement())
+        [found] = cursor.fetchone()
+    return bool(found)

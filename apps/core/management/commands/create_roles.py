@@ -34,7 +34,8 @@ class Command(BaseCommand):
         if options["sql"]:
             self.stdout.write(";\n".join(roles.administrator_statements()) + ";")
             self.stdout.write(f"{_SPARING}{roles.sparing_statement()};")
-            self.stdout.write(f"{_COMPRESSING}{page_images.statement()};")
+            if page_images.is_undecided():
+                self.stdout.write(f"{_COMPRESSING}{page_images.statement()};")
             return
         with isolation.as_owner():
             roles.grant(may_spare=True)
