@@ -72,6 +72,8 @@ WHERE current_setting('transaction_isolation') = 'read committed'
     LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
     WHERE t.tgname NOT IN ('orders_parent_row', 'orders_parent_statement')
       AND (c.confrelid = t.tgrelid AND c.conrelid <> t.tgrelid
+           AND c.conindid = (SELECT indexrelid FROM pg_index
+                             WHERE indrelid = t.tgrelid AND indisprimary)
            OR c.conname ~ '^orders(_p[0-9]+)?_(customer_id)_fkey$') IS NOT TRUE);
 
 -- unresolved customer_id

@@ -45,6 +45,8 @@ WHERE current_setting('transaction_isolation') = 'read committed'
     LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint AND c.contype = 'f'
     WHERE t.tgname NOT IN ('price_history_parent_row', 'price_history_parent_statement')
       AND (c.confrelid = t.tgrelid AND c.conrelid <> t.tgrelid
+           AND c.conindid = (SELECT indexrelid FROM pg_index
+                             WHERE indrelid = t.tgrelid AND indisprimary)
            OR c.conname ~ '^price_history(_p[0-9]+)?_(product_id)_fkey$') IS NOT TRUE);
 
 -- unresolved product_id
