@@ -184,6 +184,7 @@ class MariaDB:
             *(self._program, "--no-defaults", f"--datadir={self._home / 'data'}"),
             *(f"--port={self._port}", "--bind-address=127.0.0.1", *self._as_user()),
             *(f"--socket={self._home / 'socket'}", f"--pid-file={self._home / 'pid'}"),
+            f"--tmpdir={self._home}",  # at its start it removes what it takes for its own there
             *self._options,
         ]
         with (self._home / "log").open("ab") as log:

@@ -23,6 +23,7 @@ class ExportRequest(serializers.Serializer):
     )
     filters = serializers.DictField(
         required=False,
+        allow_null=True,
         help_text="column → value, list of values, null, or an object with `from`, `before`"
         " and, for texts, `contains`",
     )
