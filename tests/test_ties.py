@@ -84,12 +84,15 @@ def test_rows_that_must_land_together_and_are_too_many_are_refused_and_no_others
     assert told.value.code is FailureCode.TOO_LARGE_AT_ONCE
 
 
-def test_more_keys_that_share_values_than_are_kept_in_memory_are_refused(monkeypatch, tmp_path):
+def test_more_keys_that_share_values_than_are_kept_in_memory_are_refused_and_their_lines_counted(
+    database, monkeypatch, tmp_path
+):
     monkeypatch.setattr(ties, "MOST_TIED", 10)
-    load = road.load_of("products", ndjson(*(product(number, "A") for number in range(11))))
+    tied = ndjson(*(product(number, "A") for number in range(11)))
     with pytest.raises(Permanent, match="expected at most 10 keys that share values") as told:
-        verify(load, tmp_path, lambda _: None).rows.gather()
+        land(database, tmp_path, "products", b"{\n" + tied)
     assert told.value.code is FailureCode.TOO_LARGE_AT_ONCE
+    assert told.value.received == 12
 
 
 def test_rows_that_another_version_or_zone_has_made_are_made_anew(tmp_path):

@@ -107,7 +107,7 @@ def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list
     """Pass A, and its rows dealt out to segments by the recorded plan."""
     scratch.clear(folder)
     verified = verify(load, folder, ledger.tick)
-    verified.rows.gather()
+    _gather(verified)
     verified.refuse_others()
     recorded = ledger.bounds()
     bounds = _planned(load, dialect, verified.rows) if recorded is None else recorded
@@ -119,6 +119,15 @@ def _prepare(load: Load, dialect: Dialect, ledger: Ledger, folder: Path) -> list
     _check_sizes(load.policy, segments)
     scratch.keep(folder, load, segments)
     return segments
+
+
+def _gather(verified: Verified) -> None:
+    """Raises Permanent, which tells how many lines there are: no plan does yet."""
+    try:
+        verified.rows.gather()
+    except Permanent as failure:
+        failure.received = verified.received
+        raise
 
 
 def _lines(segments: Iterable[RowFile]) -> Lines:
